@@ -1,0 +1,180 @@
+"""Results by key over tiers: device memory, host memory, disk. All calls are made under the session's lock.
+
+An entry is found by key alone, so a hit needs nothing upstream. When a device is short of room its ledger evicts the
+entry, which then moves to host memory, and from there leaves; the disk tier holds what was worth writing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from nodegraph.disk import DiskTier
+from nodegraph.events import SavedFile
+from nodegraph.memory import Ledger, device_of, move, nbytes
+
+HOST = "cpu"
+OPEN_SECONDS, DISK_BYTES_PER_SECOND = 0.002, 400e6  # cost of reading an entry back, to judge whether writing pays
+
+
+class Entry:
+    """A result: one value per output, and the files a sink saved.
+
+    Attributes:
+        outputs: None when only the disk has them.
+        saved: files of a sink.
+        seconds: what making it took.
+        tier: where it was when found: `memory` or `disk`.
+    """
+
+    __slots__ = ("_cache", "device", "key", "nbytes", "outputs", "pins", "saved", "score", "seconds", "tier")
+
+    def __init__(self, cache: Cache, key: bytes, outputs: tuple[Any, ...] | None, saved: tuple[SavedFile, ...],
+                 seconds: float, size: int, tier: str) -> None:  # fmt: skip
+        self._cache, self.key, self.outputs, self.saved = cache, key, outputs, saved
+        self.seconds, self.nbytes, self.tier = seconds, size, tier
+        self.pins = 0
+        self.score = 0.0
+        self.device = HOST if outputs is None else device_of(outputs)
+
+    def evict(self) -> None:
+        """Moves down a tier; called by the ledger."""
+        self._cache.demote(self)
+
+
+@dataclass
+class Stats:
+    """Counts since the session began."""
+
+    memory_hits: int = 0
+    disk_hits: int = 0
+    misses: int = 0
+    demoted: int = 0
+    dropped: int = 0
+
+
+class Cache:
+    """Entries by key.
+
+    Args:
+        ledger: the byte budget of a device, by its name.
+        disk: the tier that survives, or None.
+        keeps: False to let go of every result at its last use.
+        write: runs a write to disk off the caller's path.
+        mover: moves a value to a device.
+    """
+
+    def __init__(
+        self, ledger: Callable[[str], Ledger], disk: DiskTier | None = None, *, keeps: bool = True,
+        write: Callable[[Callable[[], None]], None] = lambda job: job(),
+        mover: Callable[[Any, str], Any] = move,
+    ) -> None:  # fmt: skip
+        self._ledger, self._disk, self._keeps, self._write, self._mover = ledger, disk, keeps, write, mover
+        self._entries: dict[bytes, Entry] = {}
+        self.stats = Stats()
+        self.lost: dict[bytes, str] = {}
+        """Why keys were forgotten, where that is worth saying."""
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __contains__(self, key: bytes) -> bool:
+        return key in self._entries or (self._keeps and self._disk is not None and key in self._disk)
+
+    def find(self, key: bytes) -> Entry | None:
+        """The entry of a key, pinned for the caller, or None. A sink's entry counts only while its files exist."""
+        entry = self._entries.get(key)
+        if entry is None and self._disk is not None and self._keeps:
+            entry = self._from_disk(key, self._disk)
+        if entry is None:
+            self.stats.misses += 1
+            return None
+        gone = next((file for file in entry.saved if not _is_in_place(file)), None)
+        if gone is not None:
+            self.discard(key)
+            self.lost[key] = f"its file {gone.filename} is gone or was changed"
+            self.stats.misses += 1
+            return None
+        if entry.outputs is None:
+            self.stats.disk_hits += 1
+        else:
+            self.stats.memory_hits += 1
+            self._ledger(entry.device).touch(entry)
+        entry.pins += 1
+        return entry
+
+    def outputs(self, entry: Entry) -> tuple[Any, ...] | None:
+        """The values of a pinned entry, read from disk when they are only there; None when they cannot be read."""
+        if entry.outputs is None:
+            assert self._disk is not None
+            try:
+                found = self._disk.get(entry.key)
+            except KeyError:
+                self._entries.pop(entry.key, None)
+                return None
+            entry.outputs = found
+            entry.nbytes, entry.device = nbytes(found), device_of(found)
+            self._ledger(entry.device).add(entry)
+        return entry.outputs
+
+    def put(self, key: bytes, outputs: tuple[Any, ...], saved: tuple[SavedFile, ...], seconds: float) -> Entry:
+        """Enters a result, pinned for the caller."""
+        entry = Entry(self, key, outputs, saved, seconds, nbytes(outputs), "memory")
+        entry.pins = 1
+        self._entries[key] = entry
+        self._ledger(entry.device).add(entry)
+        disk = self._disk
+        if disk is not None and self._keeps and (saved or seconds > 2 * (OPEN_SECONDS + entry.nbytes / DISK_BYTES_PER_SECOND)):
+            record = [file._asdict() for file in saved]
+            self._write(lambda: disk.put(key, outputs, record, seconds) and None)
+        return entry
+
+    def unpin(self, entry: Entry) -> None:
+        """Ends a use; the last one may let the entry go."""
+        entry.pins -= 1
+        if entry.pins:
+            return
+        if not self._keeps:
+            self.discard(entry.key)
+        elif entry.outputs is not None:
+            ledger = self._ledger(entry.device)
+            if ledger.used > ledger.budget:
+                ledger.make_room(0)
+
+    def discard(self, key: bytes) -> None:
+        """Forgets a key in every tier."""
+        entry = self._entries.pop(key, None)
+        if entry is not None and entry.outputs is not None:
+            self._ledger(entry.device).remove(entry)
+        if self._disk is not None and self._keeps and key in self._disk:
+            self._disk.delete([key])
+
+    def demote(self, entry: Entry) -> None:
+        """Device memory to host memory; host memory to disk only, or gone."""
+        if entry.device != HOST:
+            entry.outputs = self._mover(entry.outputs, HOST)
+            entry.device = HOST
+            self.stats.demoted += 1
+            self._ledger(HOST).add(entry)
+            return
+        self.stats.dropped += 1
+        entry.outputs = None
+        self._entries.pop(entry.key, None)
+
+    def _from_disk(self, key: bytes, disk: DiskTier) -> Entry | None:
+        stored = disk.describe(key)
+        if stored is None:
+            return None
+        saved = tuple(SavedFile(**file) for file in stored.saved)
+        entry = Entry(self, key, None, saved, stored.seconds, stored.nbytes, "disk")
+        self._entries[key] = entry
+        return entry
+
+
+def _is_in_place(file: SavedFile) -> bool:
+    try:
+        return os.stat(file.path).st_size == file.nbytes
+    except OSError:
+        return False

@@ -1,0 +1,109 @@
+"""What a node may ask of the engine while it runs. Nodes see nothing else of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Protocol
+
+from nodegraph.devices import Device
+from nodegraph.events import SavedFile
+from nodegraph.files import Folders
+from nodegraph.models import Models, Weights
+from nodegraph.types import Lazy
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Host(Protocol):
+    """The run behind a context."""
+
+    def check(self) -> None: ...
+    def progress(self, node: str, step: int, total: int) -> None: ...
+    def preview(self, node: str, format: str, image: bytes) -> None: ...
+    def saved(self, node: str, file: SavedFile) -> None: ...
+    def expand(self, node: str, class_type: str, inputs: Mapping[str, Any], name: str) -> tuple[Lazy[Any], ...]: ...
+
+
+class Context:
+    """Handed to a node that has a parameter `ctx`.
+
+    Attributes:
+        node: id of the node in its workflow.
+        files: the data folders.
+    """
+
+    def __init__(
+        self, host: Host, node: str, *, device: Device, models: Models, files: Folders,
+        metadata: Callable[[], dict[str, str]],
+    ) -> None:
+        self._host, self._device, self._models = host, device, models
+        self.node, self.files, self._metadata = node, files, metadata
+        self._expanded = 0
+
+    @property
+    def device(self) -> torch.device:
+        """The device results should live on."""
+        return self._device.torch
+
+    def use(self, weights: Weights) -> AbstractContextManager[Any]:
+        """The module with these weights, on the device, kept there for the length of a `with` block."""
+        return self._models.use(weights)
+
+    def check(self) -> None:
+        """Call in long loops: raises Interrupted when the run was cancelled."""
+        self._host.check()
+
+    def step(self, i: int, n: int, preview: Callable[[], tuple[str, bytes]] | None = None) -> None:
+        """Step `i` of `n` is done (the first is 1).
+
+        Args:
+            i: steps done.
+            n: steps in all.
+            preview: makes a small encoded picture and names its format (`jpeg`, `png`).
+
+        Raises:
+            Interrupted: the run was cancelled.
+        """
+        self._host.check()
+        self._host.progress(self.node, i, n)
+        if preview is not None:
+            self._host.preview(self.node, *preview())
+
+    def generator(self, seed: int) -> torch.Generator:
+        """A CPU generator of this seed, so that noise is the same on every device."""
+        import torch
+
+        return torch.Generator("cpu").manual_seed(seed)
+
+    def save(
+        self, prefix: str, extension: str, write: Callable[[BinaryIO], None], *, kind: Literal["output", "temp"] = "output"
+    ) -> SavedFile:
+        """Writes a file of a sink: whole under its final name, or not at all.
+
+        Raises:
+            StorageError: the disk is full or cannot be written.
+        """
+        self._host.check()
+        file = self.files.save(kind, prefix, extension, write)
+        self._host.saved(self.node, file)
+        return file
+
+    def metadata(self) -> dict[str, str]:
+        """What a picture carries of the workflow that made it, by key: `prompt` as ComfyUI has it, `workflow` whole."""
+        return self._metadata()
+
+    def expand(self, class_type: str, *, name: str = "", **inputs: Any) -> tuple[Lazy[Any], ...]:
+        """Adds a node to the running graph -> a handle per output. For control nodes only.
+
+        Args:
+            class_type: type of the new node.
+            name: last part of its id; by default its number among this node's expansions.
+            inputs: literals or handles.
+
+        Raises:
+            WorkflowError: the node is not sound.
+        """
+        self._expanded += 1
+        return self._host.expand(self.node, class_type, inputs, name or str(self._expanded))

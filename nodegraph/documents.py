@@ -1,0 +1,119 @@
+"""Workflow documents where they lie: files, pictures that carry one, and names in the library."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from nodegraph.errors import FileProblem, WorkflowError, did_you_mean
+from nodegraph.registry import Registry
+from nodegraph.workflow import Workflow
+
+PICTURES = (".png", ".webp", ".jpg", ".jpeg")
+
+
+class Document(NamedTuple):
+    """A workflow and the place it came from."""
+
+    workflow: Workflow
+    origin: str
+
+
+def open_document(name: str | Path, library: Iterable[Path] = ()) -> Document:
+    """Reads a workflow from a JSON file, from a picture that carries one, or by its name in the library.
+
+    Args:
+        name: a path, or a name such as `text_to_image`.
+        library: folders searched for names.
+
+    Raises:
+        FileProblem: there is no such file, or the picture carries no workflow.
+        WorkflowError: what it holds is no workflow.
+    """
+    path = Path(name).expanduser()
+    if not path.is_file():
+        path = _in_library(str(name), path, library)
+    try:
+        if path.suffix.lower() in PICTURES:
+            return Document(from_picture(path), str(path))
+        return Document(Workflow.parse(path.read_bytes()), str(path))
+    except OSError as error:
+        raise FileProblem(f"{name} cannot be read: {error.strerror or error}") from error
+
+
+def from_picture(path: Path) -> Workflow:
+    """The workflow a picture carries: our document under `workflow`, else ComfyUI's graph under `prompt`.
+
+    Raises:
+        FileProblem: it is not a picture, or carries none.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as picture:
+            picture.load()  # text chunks may come after the pixels
+            texts: dict[str, Any] = dict(getattr(picture, "text", {}) or picture.info)
+    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise FileProblem(f"{path.name} is not a picture that can be read: {error}") from error
+    ours = _ours(texts.get("workflow"))
+    if ours is not None:
+        return ours
+    if isinstance(texts.get("prompt"), str):
+        return Workflow.parse(texts["prompt"])
+    raise FileProblem(f"{path.name} carries no workflow; use a picture saved by nodegraph or ComfyUI, with its metadata kept")
+
+
+def metadata_of(workflow: Workflow, registry: Registry) -> dict[str, str]:
+    """What a picture carries, read again by `from_picture`: the nodes as ComfyUI reads them, and the whole document.
+
+    Links go by slot number under `prompt`, since ComfyUI knows no names.
+    """
+    graph = workflow.api()
+    for node in graph.values():
+        node["inputs"] = {name: _by_number(value, workflow, registry) for name, value in node["inputs"].items()}
+    return {"prompt": json.dumps(graph), "workflow": json.dumps(workflow.as_json())}
+
+
+def _by_number(value: Any, workflow: Workflow, registry: Registry) -> Any:
+    match value:
+        case [str(node), str(output)] if node in workflow.nodes:
+            spec = registry.get(workflow.nodes[node].class_type)
+            return [node, spec.slots.get(output, output)] if spec else value
+        case _:
+            return value
+
+
+def _ours(text: Any) -> Workflow | None:
+    """A document of ours; None for ComfyUI's editor format, whose runnable twin is under `prompt`."""
+    if not isinstance(text, str):
+        return None
+    try:
+        document = json.loads(text)
+    except ValueError:
+        return None
+    return Workflow.of(document) if isinstance(document, dict) and "nodegraph" in document else None
+
+
+def _in_library(name: str, path: Path, library: Iterable[Path]) -> Path:
+    names: dict[str, Path] = {}
+    for folder in library:
+        for file in sorted(folder.glob("**/*.json")):
+            names.setdefault(file.relative_to(folder).with_suffix("").as_posix(), file)
+    found = names.get(name.removesuffix(".json"))
+    if found is not None:
+        return found
+    if path.is_dir():
+        raise FileProblem(f"{name} is a folder; name a workflow file in it")
+    near = did_you_mean(name.removesuffix(".json"), names)
+    have = f"the library has {', '.join(names)}" if names else "the library is empty"
+    raise FileProblem(f"there is no workflow {name!r}; {near or have}")
+
+
+def checked_json(text: str | bytes) -> Any:
+    """Parsed JSON of command-line inputs; raises WorkflowError with line and column."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise WorkflowError.of(f"not JSON at line {error.lineno}, column {error.colno}: {error.msg}") from None

@@ -1,0 +1,298 @@
+"""One run of a plan: its public face, and the calls of its nodes.
+
+A lane's thread takes the next ready task, calls it without the lock, enters the result and goes on; so a chain of
+nodes costs no change of threads. Which task comes next is `scheduler`'s matter, how it is called is `call`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from nodegraph import call
+from nodegraph.context import Context
+from nodegraph.documents import metadata_of
+from nodegraph.errors import Interrupted, NodegraphError, Problem, WorkflowError
+from nodegraph.events import (
+    Event,
+    NodeFinished,
+    NodePreview,
+    NodeProgress,
+    NodeStarted,
+    RunStarted,
+    Saved,
+    SavedFile,
+)
+from nodegraph.graph import Graph, Node, Ref
+from nodegraph.plan import Literal, Plan, Planner, Step
+from nodegraph.scheduler import (
+    DONE,
+    IDLE,
+    RUNNING,
+    WAITING,
+    Scheduler,
+    Task,
+    Wish,
+)
+from nodegraph.types import Lazy
+from nodegraph.workflow import Workflow
+
+if TYPE_CHECKING:
+    from nodegraph.session import Session
+
+
+class Run(Scheduler):
+    """A plan being carried out; its events go to `emit` in order."""
+
+    def __init__(self, session: Session, run_id: str, plan: Plan, planner: Planner, *, document: Workflow | None,
+                 scope: str, priority: int, wants_values: bool, emit: Callable[[Event], None]) -> None:  # fmt: skip
+        super().__init__(session, run_id, plan, planner, scope=scope, priority=priority, wants_values=wants_values, emit=emit)
+        self._document = document
+
+    # What the session calls
+
+    def start(self) -> None:
+        """Looks up the targets and sets going what is not at hand."""
+        self.emit(RunStarted(self.id, len(self.plan.steps)))
+        with self._lock:
+            for name in self.plan.targets:
+                task = self._task(name)
+                task.is_target = task.is_wanted = True
+                task.uses += 1
+                self._targets.append(task)
+                self._todo.append(task)
+            self._proceed()
+
+    def cancel(self) -> None:
+        """Stops the run at the next step of what is running."""
+        with self._lock:
+            if not self._is_over:
+                self._is_cancelled = True
+                for heap in self._ready.values():
+                    self._active -= len(heap)
+                    heap.clear()
+                self._active -= self._foreign
+                for handle in self._async:
+                    handle.cancel()
+                self._proceed()
+
+    def value(self, node: str, slot: int) -> Any:
+        """An output of a target after the run.
+
+        Raises:
+            NodeError: the node failed or could not run.
+        """
+        with self._lock:
+            source, place = self._resolve(Ref(node, slot))
+            if source is None:
+                return place
+            entry = source.entry
+            outputs = None if source.state != DONE or entry is None else self._cache.outputs(entry)
+        if outputs is None:
+            raise self._error_of(source)
+        return outputs[place]
+
+    def step(self, name: str) -> Step:
+        """The step of a node, with the key it has by now."""
+        task = self._tasks.get(name)
+        return self._steps[name] if task is None else task.step
+
+    def release(self) -> None:
+        """Lets go of the targets' values."""
+        with self._lock:
+            for task in self._targets:
+                self._unuse(task)
+            self._targets.clear()
+
+    # What contexts call (any thread)
+
+    def check(self) -> None:
+        """Raises Interrupted when the run was cancelled."""
+        if self._is_cancelled:
+            raise Interrupted
+
+    def progress(self, node: str, step: int, total: int) -> None:
+        """A step of a node is done."""
+        self.emit(NodeProgress(self.id, node, step, total))
+
+    def preview(self, node: str, format: str, image: bytes) -> None:
+        """A small picture of a node's work."""
+        self.emit(NodePreview(self.id, node, format, image))
+
+    def saved(self, node: str, file: SavedFile) -> None:
+        """A sink's file is in place."""
+        self._tasks[node].saved.append(file)
+        self.emit(Saved(self.id, node, file, False))
+
+    def expand(self, node: str, class_type: str, inputs: Mapping[str, Any], name: str) -> tuple[Lazy[Any], ...]:
+        """Adds a node while running; see Context.expand."""
+        if self._steps[node].spec.kind != "control":
+            raise NodegraphError("only a control node (async, with Lazy inputs) may expand the graph")
+        made = Node(f"{node}.{name}", class_type, {key: _unwrapped(value) for key, value in inputs.items()})
+        inlined = self._session.inline(Graph({made.id: made}))
+        nodes = inlined.graph.nodes
+        problems: list[Problem] = []
+        with self._lock:
+            for each in nodes:
+                if each in self._steps:
+                    raise NodegraphError(f"expansion {each!r} is made twice; give each its own name")
+            order = (nodes[each] for each in inlined.graph.order(nodes))
+            steps = self._planner.steps(order, self._steps, inlined.graph, problems)
+            if problems:
+                raise WorkflowError(problems)
+            for each, step in steps.items():
+                self._order[each] = len(self._order)
+                self._steps[each] = step
+        slots = len(steps[made.id].spec.outputs) if made.id in steps else inlined.outputs(made.id)
+        refs = [inlined.follow(Ref(made.id, slot)) for slot in range(slots)]
+        return tuple(Lazy(_numbered(ref, self._steps), self._fetch) for ref in refs)
+
+    # Calling nodes; lanes and the event loop
+
+    def _pump(self, lane: str) -> None:
+        """Runs this run's ready tasks of a lane, one after the other, in the lane's thread."""
+        lock, heap, free = self._lock, self._ready[lane], self._session.free_memory
+        with lock:
+            while heap:
+                task = heapq.heappop(heap)
+                arguments = self._begin(task)
+                if arguments is not None:
+                    lock.release()
+                    start = time.perf_counter()
+                    try:
+                        outcome = call.run_node(task.step, arguments, self._context(task), free)
+                    finally:
+                        seconds = time.perf_counter() - start
+                        lock.acquire()
+                    arguments = None  # a value must not outlive its last use in this frame
+                    self._finish(task, outcome, seconds)
+                    outcome = None
+                self._proceed()
+            self._pumping.discard(lane)
+
+    def _begin(self, task: Task) -> dict[str, Any] | None:
+        """The arguments of a task about to run; None when it must wait again as a value was lost."""
+        values: dict[str, Any] = {}
+        for name, source, slot in task.sources or ():
+            if source is None:
+                values[name] = slot
+                continue
+            assert source.entry is not None
+            outputs = source.entry.outputs
+            if outputs is None:
+                outputs = self._cache.outputs(source.entry)
+                if outputs is None:
+                    self._lost(source)
+                    self._active -= 1
+                    task.state = WAITING
+                    self._todo.append(task)
+                    return None
+            values[name] = outputs[slot]
+        task.state = RUNNING
+        step = task.step
+        reason = self._session.why(self.scope, self._recipes, step)
+        self.emit(NodeStarted(self.id, step.id, step.spec.name, reason))
+        for name, value in step.arguments.items():
+            if name not in values:
+                values[name] = self._handle(value) if step.spec.by_name[name].is_lazy else value
+        return values
+
+    def _handle(self, value: Any) -> Lazy[Any]:
+        return Lazy(value if type(value) is Ref else Literal(value), self._fetch)
+
+    def _context(self, task: Task) -> Context | None:
+        if not task.step.spec.takes_context:
+            return None
+        session = self._session
+        return Context(self, task.step.id, device=session.device, models=session.models, files=session.folders,
+                       metadata=self._metadata)  # fmt: skip
+
+    def _metadata(self) -> dict[str, str]:
+        return {} if self._document is None else metadata_of(self._document, self._session.registry)
+
+    def _finish(self, task: Task, outcome: call.Outcome, seconds: float) -> None:
+        """Enters what a call gave; the lock is held, and `_proceed` comes after."""
+        self._is_busy = True
+        self._active -= 1
+        step = task.step
+        error = outcome.error
+        if isinstance(error, Interrupted):
+            self._is_cancelled = True
+            task.state = IDLE
+            self._land(task)
+            self._wake(task.waiters)
+        elif error is not None:
+            self._fail(task, error)
+        else:
+            self.ran.append(step.id)
+            self._recipes[step.id] = step
+            size = 0
+            if step.spec.kind == "control":
+                task.alias = outcome.outputs
+            else:
+                assert step.key is not None
+                task.entry = self._cache.put(step.key, outcome.outputs, tuple(task.saved), seconds)
+                task.is_held = True
+                task.uses += 1
+                self._fresh.append(task)
+                size = task.entry.nbytes
+            task.state = DONE
+            self._land(task)
+            self.emit(NodeFinished(self.id, step.id, step.spec.name, seconds, size))
+            self._wake(task.waiters)
+            if task.is_target and step.spec.kind == "control":
+                self._forward_target(task)
+        self._is_busy = False
+
+    def _forward_target(self, task: Task) -> None:
+        """What a wanted control node forwards is wanted in its place."""
+        for alias in task.alias:
+            if type(alias) is Ref:
+                source, _ = self._resolve(alias)
+                if source is not None and not source.is_target:
+                    source.is_target = True
+                    source.uses += 1
+                    self._targets.append(source)
+                    self._want(source)
+
+    def _start_async(self, task: Task) -> None:
+        arguments = self._begin(task)
+        if arguments is None:
+            return
+
+        async def drive() -> None:
+            start = time.perf_counter()
+            outcome = await call.run_async(task.step, arguments, self._context(task))
+            with self._lock:
+                self._async.discard(handle)
+                self._finish(task, outcome, time.perf_counter() - start)
+                self._proceed()
+
+        handle = self._session.spawn(drive())
+        self._async.add(handle)
+
+    async def _fetch(self, source: object) -> Any:
+        """The value behind a handle; awaited by control nodes on the event loop."""
+        if isinstance(source, Literal):
+            return source.value
+        assert isinstance(source, Ref)
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        with self._lock:
+            self._todo.append(Wish(self, source, future))
+            self._proceed()
+        return await future
+
+
+def _unwrapped(value: Any) -> Any:
+    """A handle as the link or literal it stands for."""
+    if isinstance(value, Lazy):
+        source: Any = value.source
+        return source.value if isinstance(source, Literal) else source
+    return value
+
+
+def _numbered(ref: Ref, steps: Mapping[str, Step]) -> Ref:
+    return ref if isinstance(ref.slot, int) else Ref(ref.node, steps[ref.node].spec.slots[ref.slot])

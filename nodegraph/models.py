@@ -1,0 +1,132 @@
+"""Loaded weights: one copy per fingerprint, device and dtype, held as tenants of the device's ledger."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+from nodegraph.devices import Device, DType
+from nodegraph.memory import Ledger
+
+if TYPE_CHECKING:
+    import torch
+
+ELEMENT_BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
+
+
+class Weights(Protocol):
+    """Where a module's weights are and how to make it.
+
+    Attributes:
+        fingerprint: equal for equal weights.
+        role: what it is (`unet`, `vae`, ...); decides the dtype.
+        nbytes: bytes of its tensors in the file.
+        parameters: number of weights.
+    """
+
+    @property
+    def fingerprint(self) -> str: ...
+    @property
+    def role(self) -> str: ...
+    @property
+    def nbytes(self) -> int: ...
+    def load(self, device: torch.device, dtype: torch.dtype) -> Any:
+        """Makes the module with its weights on the device. Raises FileProblem when the file is not what it was."""
+        ...
+
+
+class LoadedModel:
+    """A module in memory, a tenant of its ledger."""
+
+    __slots__ = ("__weakref__", "_models", "key", "module", "nbytes", "pins", "score", "seconds")
+
+    def __init__(self, models: Models, key: tuple[str, str], module: Any, seconds: float) -> None:
+        self._models, self.key, self.module, self.seconds = models, key, module, seconds
+        self.nbytes = max(1, sum(tensor.untyped_storage().nbytes() for tensor in module_tensors(module)))
+        self.pins = 0
+        self.score = 0.0
+
+    def evict(self) -> None:
+        """Forgets the module; its file brings it back."""
+        self._models.forget(self.key)
+
+
+class Models:
+    """The models of one device.
+
+    Args:
+        device: where they are held.
+        dtype: `auto` is fp32 on a CPU; elsewhere fp16, and for the VAE bf16, which does not overflow.
+        ledger: the device's byte budget.
+        lock: guards the ledger.
+    """
+
+    def __init__(self, device: Device, dtype: DType, ledger: Ledger, lock: threading.RLock) -> None:
+        self._device, self._dtype, self._ledger, self._lock = device, dtype, ledger, lock
+        self._loaded: dict[tuple[str, str], LoadedModel] = {}
+        self._loading: dict[tuple[str, str], threading.Lock] = {}
+        self.loads = 0
+
+    @property
+    def loaded(self) -> Mapping[tuple[str, str], LoadedModel]:
+        """What is in memory, by (fingerprint, dtype)."""
+        return self._loaded
+
+    def dtype_of(self, role: str) -> str:
+        """The dtype weights of this role are held in."""
+        if self._dtype != "auto":
+            return self._dtype
+        if self._device.kind == "cpu":
+            return "fp32"
+        return "bf16" if role == "vae" else "fp16"
+
+    @contextmanager
+    def use(self, weights: Weights) -> Iterator[Any]:
+        """The module with these weights, loaded when it is not yet; it stays while the block runs."""
+        key = (weights.fingerprint, self.dtype_of(weights.role))
+        with self._lock:
+            gate = self._loading.setdefault(key, threading.Lock())
+        with gate:
+            with self._lock:
+                entry = self._loaded.get(key)
+                if entry is not None:
+                    entry.pins += 1
+                    self._ledger.touch(entry)
+            if entry is None:
+                entry = self._load(key, weights)
+        try:
+            yield entry.module
+        finally:
+            with self._lock:
+                entry.pins -= 1
+                if self._ledger.used > self._ledger.budget:
+                    self._ledger.make_room(0)
+
+    def forget(self, key: tuple[str, str]) -> None:
+        """Drops a module; called by the ledger."""
+        self._loaded.pop(key, None)
+
+    def _load(self, key: tuple[str, str], weights: Weights) -> LoadedModel:
+        import torch
+
+        dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[key[1]]
+        with self._lock:
+            self._ledger.make_room(weights.nbytes)
+        start = time.perf_counter()
+        module = weights.load(self._device.torch, dtype)
+        entry = LoadedModel(self, key, module, time.perf_counter() - start)
+        entry.pins = 1
+        with self._lock:
+            self.loads += 1
+            self._loaded[key] = entry
+            self._ledger.add(entry)
+        return entry
+
+
+def module_tensors(module: Any) -> Iterator[torch.Tensor]:
+    """Parameters and buffers of a module."""
+    yield from module.parameters()
+    yield from module.buffers()

@@ -1,0 +1,395 @@
+"""Planning: every problem of a graph at once, and for a sound one the order and the keys. Imports no torch."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+from pydantic import ValidationError
+
+from nodegraph.errors import (
+    FileProblem,
+    Kind,
+    Problem,
+    WorkflowError,
+    did_you_mean,
+    nearest,
+)
+from nodegraph.graph import CycleError, Graph, Node, Ref
+from nodegraph.keys import (
+    canonical,
+    digest,
+    file_part,
+    input_tag,
+    link_part,
+    literal_part,
+    node_key,
+    node_prefix,
+)
+from nodegraph.registry import Registry
+from nodegraph.spec import MISSING, Input, NodeSpec
+from nodegraph.types import FileRef, accepts
+
+
+class Files(Protocol):
+    """Finds the files that documents name."""
+
+    def find(self, kind: str, name: str) -> FileRef:
+        """The file of this name. Raises FileProblem when there is none."""
+        ...
+
+    def names(self, kind: str) -> list[str]:
+        """The names one may write."""
+        ...
+
+
+class Step(NamedTuple):
+    """A node that passed the checks.
+
+    Attributes:
+        id: id in the graph.
+        spec: its type.
+        arguments: every input: a checked literal, a `FileRef`, or a `Ref` with a slot number.
+        parts: what its key is made of, by input, where already known.
+        key: its key; None when only a control node upstream decides it.
+    """
+
+    id: str
+    spec: NodeSpec
+    arguments: Mapping[str, Any]
+    parts: tuple[bytes, ...]
+    key: bytes | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to run: the wanted nodes, and every step they need, upstream first."""
+
+    targets: tuple[str, ...]
+    steps: Mapping[str, Step]
+
+
+class _Row(NamedTuple):
+    name: str
+    tag: bytes
+    item: Input
+    default_part: bytes
+
+
+class _Compiled(NamedTuple):
+    """What planning needs of a node type, worked out once."""
+
+    spec: NodeSpec
+    prefix: bytes
+    rows: tuple[_Row, ...]
+
+
+class Planner:
+    """Checks nodes and gives them keys.
+
+    Args:
+        registry: the node types.
+        files: finds the files that inputs name.
+        salt: digest of the settings that change results (device type, dtype policy, versions).
+        sink_salt: digest of where sinks write; part of their keys alone.
+        fresh: gives bytes that never repeat, for nodes that must run every time.
+    """
+
+    def __init__(
+        self, registry: Registry, files: Files, *, salt: bytes = b"", sink_salt: bytes = b"",
+        fresh: Callable[[], bytes] | None = None,
+    ) -> None:  # fmt: skip
+        self._registry, self._files, self._salt, self._sink_salt = registry, files, salt, sink_salt
+        self._fresh = fresh or (lambda: b"")
+        self._compiled: dict[str, _Compiled] = {}
+
+    def plan(self, graph: Graph, targets: Iterable[str] | None = None) -> Plan:
+        """The plan for these targets, by default every sink.
+
+        Raises:
+            WorkflowError: with every problem of the nodes the targets need.
+        """
+        wanted, problems = self._targets(graph, targets)
+        try:
+            order: Iterable[str] = graph.order(wanted)
+        except CycleError:
+            order = graph.rough_order(wanted)
+            problems += [
+                Problem("its links form a circle: " + " -> ".join(path), path[0], graph.nodes[path[0]].class_type,
+                        expected="links in one direction", fix="remove one of these links", type="cycle")
+                for path in graph.cycles(order)
+            ]  # fmt: skip
+        steps = self.steps((graph.nodes[name] for name in order), {}, graph, problems)
+        if problems:
+            raise WorkflowError(problems)
+        return Plan(wanted, steps)
+
+    def steps(
+        self, nodes: Iterable[Node], known: Mapping[str, Step], graph: Graph, problems: list[Problem]
+    ) -> dict[str, Step]:
+        """Steps of these nodes, which come upstream first; what is wrong is added to `problems`.
+
+        Args:
+            nodes: the nodes to check.
+            known: steps made before, which the nodes may link to.
+            graph: where links are looked up.
+            problems: grows by what is found.
+        """
+        steps: dict[str, Step] = {}
+        for node in nodes:
+            compiled = self._compiled.get(node.class_type) or self._compile(node, problems)
+            if compiled is not None:
+                before = len(problems)
+                step = self._step(node, compiled, steps, known, graph, problems)
+                if len(problems) == before:
+                    problems += _checked(step)
+                steps[node.id] = step
+        return steps
+
+    def _targets(self, graph: Graph, targets: Iterable[str] | None) -> tuple[tuple[str, ...], list[Problem]]:
+        if targets is None:
+            found = tuple(name for name, node in graph.nodes.items() if self._is_sink(node.class_type))
+            if found:
+                return found, []
+            unknown = [node for node in graph.nodes.values() if node.class_type not in self._registry.specs]
+            problems: list[Problem] = []
+            for node in unknown:
+                self._compile(node, problems)
+            fix = "add a SaveImage or PreviewImage node, or declare outputs"
+            problems.append(Problem("it has no outputs", expected="a node that saves something", fix=fix, type="prompt_no_outputs"))
+            return (), problems
+        wanted = tuple(dict.fromkeys(targets))
+        return wanted, [
+            Problem(f"target {name!r} is not in it", expected="the id of a node", fix=did_you_mean(name, graph.nodes))
+            for name in wanted
+            if name not in graph.nodes
+        ]
+
+    def _is_sink(self, class_type: str) -> bool:
+        spec = self._registry.get(class_type)
+        return spec is not None and spec.kind == "sink"
+
+    def _compile(self, node: Node, problems: list[Problem]) -> _Compiled | None:
+        spec = self._registry.get(node.class_type)
+        if spec is None:
+            found = self._registry.nearest(node.class_type)
+            fix = f"did you mean {found!r}?" if found else "install the package that has it, or name its folder with --node-path"
+            if self._registry.failures:
+                fix += "; these node files did not load: " + ", ".join(self._registry.failures)
+            problems.append(
+                Problem(f"no node type {node.class_type!r} is installed", node.id, None, fix=fix,
+                        type="invalid_prompt", kind=Kind.MISSING_NODE)
+            )  # fmt: skip
+            return None
+        salt = digest("sink", self._salt, self._sink_salt) if spec.kind == "sink" else self._salt
+        rows: list[_Row] = []
+        for item in spec.inputs:
+            tag = input_tag(item.name)
+            has_literal = item.default is not MISSING and item.file is None
+            rows.append(_Row(item.name, tag, item, literal_part(tag, item.default) if has_literal else b""))
+        compiled = _Compiled(spec, node_prefix(spec.name, spec.version, salt), tuple(rows))
+        self._compiled[spec.name] = compiled
+        return compiled
+
+    def _step(
+        self, node: Node, compiled: _Compiled, steps: Mapping[str, Step], known: Mapping[str, Step],
+        graph: Graph, problems: list[Problem],
+    ) -> Step:  # fmt: skip
+        given = node.inputs
+        spec = compiled.spec
+        literals = {name: value for name, value in given.items() if type(value) is not Ref}
+        if literals:
+            try:
+                literals = spec.validate(literals)
+            except ValidationError as error:
+                problems += _literal_problems(node, spec, error)
+        arguments: dict[str, Any] = {}
+        parts: list[bytes] = []
+        is_known = spec.kind != "control"
+        for name, tag, item, default_part in compiled.rows:
+            value = given.get(name, MISSING)
+            if type(value) is Ref:
+                source = steps.get(value.node) or known.get(value.node)
+                slot = _slot(value, source)
+                if source is None or slot is None or item.file or not accepts(source.spec.outputs[slot].port, item.port):
+                    _report_link(node, item, value, source, slot, graph, problems)
+                    continue
+                arguments[name] = Ref(value.node, slot)
+                if source.key is None:
+                    is_known = False
+                    parts.append(b"")
+                else:
+                    parts.append(link_part(tag, source.key, slot))
+                continue
+            if value is MISSING:
+                value = item.default
+                if value is MISSING:
+                    problems.append(_missing(node, item))
+                    continue
+                part = default_part
+            elif item.literal is None:
+                problems.append(_not_a_link(node, item, value))
+                continue
+            elif name in literals:
+                value = literals[name]
+                part = b""
+            else:
+                continue
+            if item.file is not None and value is not None:
+                found = self._file(node, item, value, problems)
+                if found is None:
+                    continue
+                value, part = found, file_part(tag, found.digest)
+            arguments[name] = value
+            parts.append(part or tag + canonical(value))
+        if not given.keys() <= spec.by_name.keys():
+            problems += _misspelt(node, spec)
+        if spec.fingerprint is not None or not spec.is_cached:
+            parts.append(self._outside(spec, arguments, node.id))
+        return Step(node.id, spec, arguments, tuple(parts), node_key(compiled.prefix, parts) if is_known else None)
+
+    def key(self, step: Step, sources: Mapping[str, tuple[bytes, int] | Any]) -> Step:
+        """A step whose key had to wait, with its key.
+
+        Args:
+            step: the step.
+            sources: for each linked input the key and slot it resolved to, or `Literal` for a plain value.
+        """
+        compiled = self._compiled[step.spec.name]
+        parts = list(step.parts)
+        for index, (name, tag, _, _) in enumerate(compiled.rows):
+            source = sources.get(name)
+            if source is not None:
+                parts[index] = tag + canonical(source.value) if isinstance(source, Literal) else link_part(tag, *source)
+        return step._replace(parts=tuple(parts), key=node_key(compiled.prefix, parts))
+
+    def _file(self, node: Node, item: Input, name: Any, problems: list[Problem]) -> FileRef | None:
+        assert item.file is not None
+        try:
+            return self._files.find(item.file.kind, str(name))
+        except FileProblem as error:
+            what, _, fix = str(error).partition("; ")
+            problems.append(
+                Problem(what, node.id, node.class_type, item.name, f"a file of kind {item.file.kind!r}", fix or None,
+                        "value_not_in_list", Kind.MISSING_MODEL)
+            )  # fmt: skip
+            return None
+
+    def _outside(self, spec: NodeSpec, arguments: Mapping[str, Any], node: str) -> bytes:
+        part = b"" if spec.is_cached else digest("fresh", self._fresh(), node)
+        if spec.fingerprint is not None:
+            literals = {name: value for name, value in arguments.items() if type(value) is not Ref}
+            part += digest("fingerprint", spec.fingerprint(**literals))
+        return part
+
+
+class Literal(NamedTuple):
+    """A plain value that a control node returned where a link was."""
+
+    value: Any
+
+
+def _slot(ref: Ref, source: Step | None) -> int | None:
+    if source is None:
+        return None
+    slot = ref.slot
+    if type(slot) is int:
+        return slot if 0 <= slot < len(source.spec.outputs) else None
+    return source.spec.slots.get(str(slot))
+
+
+def _checked(step: Step) -> list[Problem]:
+    """What the node's own check says of its literal inputs."""
+    if step.spec.check is None:
+        return []
+    literals = {name: value for name, value in step.arguments.items() if type(value) is not Ref}
+    try:
+        sentences = list(step.spec.check(**literals))
+    except FileProblem as error:
+        sentences = [str(error)]
+    return [Problem(what, step.id, step.spec.name, type="custom_validation_failed") for what in sentences]
+
+
+def _report_link(
+    node: Node, item: Input, ref: Ref, source: Step | None, slot: int | None, graph: Graph, problems: list[Problem]
+) -> None:
+    def add(what: str, expected: str, fix: str | None, kind: str) -> None:
+        problems.append(Problem(what, node.id, node.class_type, item.name, expected, fix, kind))
+
+    if ref.node not in graph.nodes and source is None:
+        add(f"links to node {ref.node!r}, which does not exist", "a link to a node of this workflow",
+            did_you_mean(ref.node, graph.nodes), "bad_linked_input")  # fmt: skip
+    elif item.file is not None:
+        add("is linked, but which file it is must be known before the run", "the name of a file", "write the name here", "bad_linked_input")
+    elif source is None:
+        return  # the source is an unknown node, already reported, or part of a circle
+    elif slot is None:
+        names = [output.name for output in source.spec.outputs]
+        expected = ", ".join(f"{index} ({name})" for index, name in enumerate(names)) or "nothing: it has no outputs"
+        add(f"links to output {ref.slot!r} of node {ref.node} ({source.spec.name}), which it does not have",
+            expected, did_you_mean(str(ref.slot), names), "bad_linked_input")  # fmt: skip
+    else:
+        port = source.spec.outputs[slot].port
+        fits = [f"[{source.id!r}, {output.name!r}]" for output in source.spec.outputs if accepts(output.port, item.port)]
+        add(f"gets {port} from node {source.id} ({source.spec.name})", item.port,
+            f"link it to {fits[0]}" if fits else f"link it to a node that gives {item.port}", "return_type_mismatch")  # fmt: skip
+
+
+def _missing(node: Node, item: Input) -> Problem:
+    near = next((name for name in node.inputs if nearest(name, [item.name])), None)
+    fix = f"{near!r} is not an input; rename it to {item.name!r}" if near else None
+    expected = f"a link to {item.port}" if item.literal is None else f"a value of type {item.port}"
+    return Problem("is missing", node.id, node.class_type, item.name, expected, fix, "required_input_missing")
+
+
+def _not_a_link(node: Node, item: Input, value: Any) -> Problem:
+    what = f"{_short(value)} is not a link"
+    return Problem(what, node.id, node.class_type, item.name, f"[node id, output] giving {item.port}", type="bad_linked_input")
+
+
+def _misspelt(node: Node, spec: NodeSpec) -> list[Problem]:
+    """Names that are no inputs but nearly are; others are ignored, as clients add names of their own."""
+    free = [item.name for item in spec.inputs if item.name not in node.inputs and not item.is_required]
+    return [
+        Problem("is not an input", node.id, node.class_type, name, fix=f"did you mean {near!r}?", type="unknown_input")
+        for name in node.inputs
+        if name not in spec.by_name and len(name) > 2 and (near := nearest(name, free))
+    ]
+
+
+_TYPES = {
+    "greater_than_equal": "value_smaller_than_min", "greater_than": "value_smaller_than_min",
+    "less_than_equal": "value_bigger_than_max", "less_than": "value_bigger_than_max", "literal_error": "value_not_in_list",
+}  # fmt: skip
+_NAMES = {"INT": "a whole number", "FLOAT": "a number", "STRING": "a text", "BOOLEAN": "true or false"}
+
+
+def _literal_problems(node: Node, spec: NodeSpec, error: ValidationError) -> list[Problem]:
+    problems: list[Problem] = []
+    for item in error.errors(include_url=False):
+        found = spec.by_name[str(item["loc"][0])]
+        kind = _TYPES.get(item["type"], "invalid_input_type")
+        value = node.inputs[found.name]
+        fix = None
+        if found.choices is not None:
+            what, fix = f"{_short(value)} is unknown", did_you_mean(str(value), found.choices)
+            shown = ", ".join(found.choices[:20]) + (", ..." if len(found.choices) > 20 else "")
+            expected = f"one of {shown}"
+        else:
+            what = f"{_short(value)} is {'out of range' if kind.startswith('value_') else 'of the wrong type'}"
+            expected = _NAMES.get(found.port, found.port) + _range(found.limits)
+        problems.append(Problem(what, node.id, spec.name, found.name, expected, fix, kind))
+    return problems
+
+
+def _range(limits: Mapping[str, float]) -> str:
+    words = {"ge": "from {}", "gt": "above {}", "le": "up to {}", "lt": "below {}", "multiple_of": "in steps of {}"}
+    said = [words[name].format(limits[name]) for name in words if name in limits]
+    return (" " + " ".join(said)) if said else ""
+
+
+def _short(value: Any) -> str:
+    text = re.sub(r"\s+", " ", repr(value))
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,479 @@
+"""A session: the registry, folders, device, caches and models that runs share, and the Python API over them."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import queue
+import secrets
+import sys
+import threading
+from collections.abc import Coroutine, Iterable, Iterator, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from nodegraph.cache import Cache
+from nodegraph.devices import Device, DType, Lane, pick_device, torch_version
+from nodegraph.disk import DiskTier
+from nodegraph.documents import Document, open_document
+from nodegraph.errors import (
+    FileProblem,
+    NodegraphError,
+    Problem,
+    WorkflowError,
+    did_you_mean,
+)
+from nodegraph.events import Event, RunFinished
+from nodegraph.execute import Run, Task
+from nodegraph.files import Folders
+from nodegraph.graph import Graph, Ref
+from nodegraph.keys import digest
+from nodegraph.memory import Ledger
+from nodegraph.models import Models
+from nodegraph.plan import Plan, Planner, Step
+from nodegraph.registry import Registry
+from nodegraph.subgraph import Inlined, inline
+from nodegraph.why import Recipe, why
+from nodegraph.workflow import Workflow, split_address
+
+log = logging.getLogger(__name__)
+GIB = 1 << 30
+SCOPES = 64  # workflows whose last recipes are kept in memory
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a session is set up.
+
+    Attributes:
+        home: data folder; by default `NODEGRAPH_HOME` or the platform's.
+        device, dtype: where and in what precision to compute; `auto` decides.
+        vram_limit, ram_limit: bytes for models and cached values on the device and in host memory.
+        keeps: False to forget every result at its last use, and to read none.
+        cache_dir: folder of the disk tier; by default `cache` in the home. None turns it off.
+        disk_limit: bytes of values on disk.
+        node_paths: folders of user nodes.
+        model_roots: folders with ComfyUI's layout of models.
+        extra_model_paths: ComfyUI's YAML file of further folders.
+        output_dir: where pictures go; by default `output` in the home.
+    """
+
+    home: Path | None = None
+    device: str = "auto"
+    dtype: DType = "auto"
+    vram_limit: int | None = None
+    ram_limit: int | None = None
+    keeps: bool = True
+    cache_dir: Path | str | None = ""
+    disk_limit: int = 20 * GIB
+    node_paths: tuple[Path | str, ...] = ()
+    model_roots: tuple[Path, ...] = ()
+    extra_model_paths: Path | None = None
+    output_dir: Path | None = None
+
+
+class Prepared(NamedTuple):
+    """A workflow ready to run: its plan, and where its declared outputs come from."""
+
+    workflow: Workflow
+    plan: Plan
+    planner: Planner
+    outputs: Mapping[str, Ref]
+    scope: str
+
+
+class Session:
+    """Runs workflows; holds what they share. Close it, or use it in a `with` block.
+
+    Raises:
+        NodegraphError: the device is unknown, a node folder or YAML file is missing.
+    """
+
+    def __init__(self, settings: Settings | None = None, *, registry: Registry | None = None) -> None:
+        self.settings = settings = settings or Settings()
+        self.registry = registry or Registry().with_entry_points()
+        for folder in settings.node_paths:
+            self.registry = self.registry.with_folder(folder)
+        for file, reason in self.registry.failures.items():
+            log.warning("node file %s did not load: %s", file, reason)
+        self.device: Device = pick_device(settings.device)
+        self.lock = threading.RLock()
+        self.flights: dict[bytes, Task] = {}
+        self._ledgers: dict[str, Ledger] = {}
+        self._lanes: dict[str, Lane] = {}
+        self._recipes: dict[str, dict[str, Step]] = {}
+        self._runs: dict[str, Run] = {}
+        self._numbers = itertools.count(1)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        folders = Folders.of(
+            settings.home, roots=settings.model_roots, extra=settings.extra_model_paths, output=settings.output_dir,
+            shipped=_shipped(self.registry, "models"), workflows=_shipped(self.registry, "workflows"),
+        )  # fmt: skip
+        self.disk = self._open_disk(folders.home)
+        if self.disk is not None:
+            folders = Folders(folders.home, folders.models, folders.output, folders.workflows, self.disk.digest)
+        self.folders = folders
+        self.cache = Cache(
+            self.ledger, self.disk, keeps=settings.keeps, write=lambda job: self.lane("disk").submit(job)
+        )
+        self.models = Models(self.device, settings.dtype, self.ledger(self.device.name), self.lock)
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Cancels what runs, writes what is to be written, and lets go of everything."""
+        for run in list(self._runs.values()):
+            run.cancel()
+        for name in sorted(self._lanes, key=lambda name: name == "disk"):
+            self._lanes[name].close()
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._loop = None
+        if self.disk is not None:
+            self.disk.close()
+
+    # Documents and plans
+
+    def open(self, name: str | Path) -> Document:
+        """A workflow by path, picture or library name; see `open_document`."""
+        return open_document(name, self.folders.workflows)
+
+    def prepare(self, workflow: Workflow, targets: Iterable[str] | None = None, *, scope: str = "",
+                wants_outputs: bool = False) -> Prepared:  # fmt: skip
+        """Plans a workflow.
+
+        Args:
+            workflow: the document.
+            targets: node ids to run; by default the sinks, or the declared outputs when there are none.
+            scope: name under which the last recipe of each node is remembered.
+            wants_outputs: run what the declared outputs need, and no sinks.
+
+        Raises:
+            WorkflowError: with every problem.
+        """
+        inlined = self.inline(Graph.of(workflow))
+        outputs = {name: inlined.follow(_ref(place)) for name, place in workflow.outputs.items()}
+        planner = self.planner()
+        wanted = None if targets is None else [_target(name, workflow, inlined) for name in targets]
+        if wanted is None and outputs:
+            sinks = [name for name, node in inlined.graph.nodes.items() if self._is_sink(node.class_type)]
+            if wants_outputs or not sinks:
+                wanted = [ref.node for ref in outputs.values()]
+        plan = planner.plan(inlined.graph, wanted)
+        found = {name: _numbered(ref, plan) for name, ref in outputs.items() if ref.node in plan.steps}
+        return Prepared(workflow, plan, planner, found, scope or workflow.name)
+
+    def planner(self) -> Planner:
+        """A planner with this session's settings in its keys."""
+        salt = digest("settings", self.device.kind, self.settings.dtype, torch_version())
+        return Planner(
+            self.registry, self.folders, salt=salt, sink_salt=digest("output", str(self.folders.output)),
+            fresh=lambda: secrets.token_bytes(16),
+        )  # fmt: skip
+
+    # Runs
+
+    def submit(self, prepared: Prepared, *, priority: int = 0, wants_values: bool = False) -> Running:
+        """Starts a run; a lower priority number goes first.
+
+        Args:
+            prepared: from `prepare`.
+            priority: place among the runs of this session.
+            wants_values: read the targets' values even when only the disk has them.
+        """
+        stream: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        run_id = f"{next(self._numbers)}-{secrets.token_hex(4)}"
+        run = Run(
+            self, run_id, prepared.plan, prepared.planner, document=prepared.workflow, scope=prepared.scope,
+            priority=priority, wants_values=wants_values, emit=stream.put,
+        )  # fmt: skip
+        with self.lock:
+            self._runs[run_id] = run
+        run.start()
+        return Running(run, prepared, stream)
+
+    def run(self, workflow: Workflow, **inputs: Any) -> Running:
+        """Plans and starts a workflow with declared inputs set; iterate over what it returns for the events.
+
+        Raises:
+            WorkflowError: with every problem.
+        """
+        return self.submit(self.prepare(workflow.with_inputs(inputs)))
+
+    def load(self, name: str | Path) -> Function:
+        """A workflow as a Python function of its declared inputs."""
+        document = self.open(name)
+        return Function(self, document.workflow, document.origin)
+
+    # What runs need
+
+    def inline(self, graph: Graph) -> Inlined:
+        """The graph with its workflow nodes replaced by what they stand for."""
+        return inline(graph, self._linked)
+
+    def lane(self, name: str) -> Lane:
+        """The lane of this name, made when first asked for."""
+        with self.lock:
+            if name not in self._lanes:
+                self._lanes[name] = Lane(name)
+            return self._lanes[name]
+
+    def ledger(self, name: str) -> Ledger:
+        """The byte budget of a device."""
+        if name not in self._ledgers:
+            limit = self.settings.ram_limit if name == "cpu" else self.settings.vram_limit
+            if limit is None:
+                limit = int(Device(name).memory()[1] * (0.5 if name == "cpu" else 0.9))
+            self._ledgers[name] = Ledger(name, limit)
+        return self._ledgers[name]
+
+    def recipes_of(self, scope: str) -> dict[str, Step]:
+        """How each node of a workflow was run last in this session."""
+        with self.lock:
+            found = self._recipes.pop(scope, {})
+            self._recipes[scope] = found
+            while len(self._recipes) > SCOPES:
+                del self._recipes[next(iter(self._recipes))]
+            return found
+
+    def why(self, scope: str, recipes: Mapping[str, Step], step: Step) -> str:
+        """Why a step has to run, in words."""
+        if step.key is not None and self.cache.lost and (lost := self.cache.lost.pop(step.key, None)):
+            return lost
+        previous = recipes.get(step.id)
+        if previous is not None:
+            return why(Recipe.of(previous), step)
+        found = self.disk.recipe(scope, step.id) if self.disk is not None and self.settings.keeps else None
+        return why(None if found is None else Recipe.from_json(found), step)
+
+    def free_memory(self) -> str:
+        """Lets go of every cached value and model not in use -> what is still held, in words."""
+        with self.lock:
+            for ledger in self._ledgers.values():
+                ledger.clear()
+            held = ", ".join(f"{ledger.used / GIB:.2f} GiB on {name}" for name, ledger in self._ledgers.items())
+        self.device.release()
+        return held
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> Future[None]:
+        """Runs a coroutine on the session's event loop."""
+        with self.lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                threading.Thread(target=_serve, args=(self._loop,), name="nodegraph-async", daemon=True).start()
+            return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def settle(self, future: asyncio.Future[Any], value: Any, is_error: bool) -> None:
+        """Gives an awaited value to the event loop."""
+
+        def give() -> None:
+            if not future.done():
+                (future.set_exception if is_error else future.set_result)(value)
+
+        future.get_loop().call_soon_threadsafe(give)
+
+    def finished(self, run: Run) -> None:
+        """Forgets a run that is over, and writes down how its nodes were run."""
+        self._runs.pop(run.id, None)
+        disk = self.disk
+        if disk is not None and self.settings.keeps and run.ran:
+            steps = [run.step(name) for name in run.ran]
+            found = {step.id: Recipe.of(step).as_json() for step in steps if step.key is not None}
+            self.lane("disk").submit(lambda: disk.put_recipes(run.scope, found))
+
+    def _is_sink(self, class_type: str) -> bool:
+        spec = self.registry.get(class_type)
+        return spec is not None and spec.kind == "sink"
+
+    def _linked(self, name: str) -> Workflow:
+        return Workflow.parse(self.folders.path("workflows", name if name.endswith(".json") else name + ".json").read_bytes())
+
+    def _open_disk(self, home: Path) -> DiskTier | None:
+        settings = self.settings
+        if settings.cache_dir is None:
+            return None
+        folder = Path(settings.cache_dir).expanduser() if settings.cache_dir else home / "cache"
+        packages = {spec.module.partition(".")[0] for spec in self.registry}
+        return DiskTier(folder, settings.disk_limit, packages)
+
+
+class Running:
+    """A run that has been started. Iterate over it for its events, up to RunFinished."""
+
+    def __init__(self, run: Run, prepared: Prepared, stream: queue.SimpleQueue[Event]) -> None:
+        self._run, self._stream = run, stream
+        self.id, self.plan, self.outputs = run.id, prepared.plan, prepared.outputs
+        self.finished: RunFinished | None = None
+
+    @property
+    def ran(self) -> list[str]:
+        """Ids of the nodes that ran, in order."""
+        return self._run.ran
+
+    @property
+    def cached(self) -> list[str]:
+        """Ids of the nodes whose result was at hand."""
+        return self._run.cached
+
+    @property
+    def errors(self) -> Mapping[str, NodegraphError]:
+        """Errors by id of the node that failed."""
+        return self._run.errors
+
+    def __iter__(self) -> Iterator[Event]:
+        while self.finished is None:
+            event = self._stream.get()
+            if isinstance(event, RunFinished):
+                self.finished = event
+            yield event
+
+    def wait(self) -> RunFinished:
+        """Waits for the end."""
+        for _ in self:
+            pass
+        assert self.finished is not None
+        return self.finished
+
+    def next_event(self, timeout: float) -> Event | None:
+        """The next event, or None after `timeout` seconds without one."""
+        try:
+            event = self._stream.get(timeout=timeout)
+        except queue.Empty:
+            return None
+        if isinstance(event, RunFinished):
+            self.finished = event
+        return event
+
+    def cancel(self) -> None:
+        """Stops the run at the next step of what is running."""
+        self._run.cancel()
+
+    def value(self, node: str, slot: int | str = 0) -> Any:
+        """An output of a target, after the end.
+
+        Raises:
+            NodeError: the node failed or did not run.
+        """
+        number = slot if isinstance(slot, int) else self.plan.steps[node].spec.slots[slot]
+        return self._run.value(node, number)
+
+    def result(self) -> Result:
+        """The declared outputs, after the end; lets go of the run's hold on them."""
+        self.wait()
+        values = {name: self._run.value(ref.node, int(ref.slot)) for name, ref in self.outputs.items()}
+        self.release()
+        return Result(values)
+
+    def release(self) -> None:
+        """Lets go of the targets' values."""
+        self._run.release()
+
+
+class Result(Mapping[str, Any]):
+    """Declared outputs by name, as items or attributes: `result.image` is a tensor [B, H, W, 3] in 0..1."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self._values = dict(values)
+
+    def __getitem__(self, name: str) -> Any:
+        return self._values[name]
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self.__dict__["_values"][name]
+        except KeyError:
+            raise AttributeError(f"no output {name!r}; it has {', '.join(self.__dict__.get('_values', {}))}") from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return f"Result({', '.join(self._values)})"
+
+
+class Function:
+    """A workflow as a function: `text_to_image(prompt="a cat", seed=7).image`. Sinks do not run.
+
+    Attributes:
+        workflow: the document.
+    """
+
+    def __init__(self, session: Session, workflow: Workflow, origin: str) -> None:
+        self._session, self.workflow, self._origin = session, workflow, origin
+        self.__doc__ = workflow.doc or None
+
+    def __call__(self, **inputs: Any) -> Result:
+        """Runs it with declared inputs set.
+
+        Raises:
+            WorkflowError: an input is unknown or wrong, or the document has no declared outputs.
+            NodeError: a node failed.
+        """
+        if not self.workflow.outputs:
+            raise WorkflowError.of("it declares no outputs", '"outputs": {"image": "8.IMAGE"}', "or use Session.run")
+        workflow = self.workflow.with_inputs(inputs)
+        prepared = self._session.prepare(workflow, scope=self._origin, wants_outputs=True)
+        return self._session.submit(prepared, wants_values=True).result()
+
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_forever()
+    finally:
+        loop.close()
+
+
+def _shipped(registry: Registry, name: str) -> list[Path]:
+    """Folders of this name (`models`, `workflows`) inside the packages that nodes come from, or beside them in a checkout."""
+    found: list[Path] = []
+    for package in dict.fromkeys(spec.module.partition(".")[0] for spec in registry):
+        for path in getattr(sys.modules.get(package), "__path__", ()):
+            found.append(Path(path) / name)
+            if (Path(path).parent / "pyproject.toml").is_file():
+                found.append(Path(path).parent / name)
+    return [folder for folder in found if folder.is_dir()]
+
+
+def _ref(place: str) -> Ref:
+    node, output = split_address(place)
+    return Ref(node, int(output) if output.isdigit() else output)
+
+
+def _numbered(ref: Ref, plan: Plan) -> Ref:
+    """A link with its slot as a number."""
+    if isinstance(ref.slot, int):
+        return ref
+    spec = plan.steps[ref.node].spec
+    slot = spec.slots.get(ref.slot)
+    if slot is None:
+        fix = did_you_mean(ref.slot, spec.slots)
+        raise WorkflowError([Problem(f"it has no output {ref.slot!r}", ref.node, spec.name, expected=", ".join(spec.slots), fix=fix)])
+    return Ref(ref.node, slot)
+
+
+def _target(name: str, workflow: Workflow, inlined: Inlined) -> str:
+    """A target as the user names it: a node's id, a declared output, or a title that only one node has."""
+    if name in inlined.graph.nodes:
+        return name
+    if name in workflow.outputs:
+        return inlined.follow(_ref(workflow.outputs[name])).node
+    titled = [key for key, node in workflow.nodes.items() if (node.meta or {}).get("title") == name]
+    if len(titled) == 1:
+        return titled[0]
+    if len(titled) > 1:
+        raise WorkflowError.of(f"target {name!r} is the title of nodes {', '.join(titled)}", "the id of one of them")
+    return name
+
+
+__all__ = ["FileProblem", "Function", "Prepared", "Result", "Running", "Session", "Settings"]
