@@ -1,0 +1,1 @@
+"""The built-in nodes, one stage per file; the library under them is in `nodes.diffusion`."""

@@ -1,0 +1,48 @@
+"""Noise from a seed. Always drawn on the CPU in float32, so that a seed means the same on every device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from nodes.diffusion.contract import NoiseSource
+
+
+def initial_noise(shape: Sequence[int], seed: int, batch_index: Sequence[int] | None = None) -> Tensor:
+    """Unit noise for a latent: `shape` float32 on the CPU.
+
+    The whole batch comes from one draw. With `batch_index` item i takes the noise of place batch_index[i] in the
+    batch it was cut from, drawn one place after the other, so a single image of a batch can be made alone (ComfyUI's
+    `batch_index`).
+
+    Raises:
+        ValueError: `batch_index` does not name one place for each item.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    if batch_index is None:
+        return torch.randn(tuple(shape), generator=generator)
+    if len(batch_index) != shape[0] or min(batch_index, default=0) < 0:
+        raise ValueError(f"batch_index is {tuple(batch_index)}; expected {shape[0]} places from 0, one for each latent")
+    wanted = set(batch_index)
+    drawn: dict[int, Tensor] = {}
+    for place in range(max(batch_index) + 1):
+        item = torch.randn((1, *shape[1:]), generator=generator)
+        if place in wanted:
+            drawn[place] = item
+    return torch.cat([drawn[place] for place in batch_index])
+
+
+def step_noise(x: Tensor, seed: int) -> NoiseSource:
+    """A source of fresh unit noise like `x`, in the order it is asked for.
+
+    It starts from the seed again, as ComfyUI 0.3.64 does, so the first draw repeats the initial noise (later versions
+    take the seed after it). Kept, so that a seed gives the same picture.
+    """
+    generator = torch.Generator().manual_seed(seed)
+
+    def noise(sigma: Tensor, sigma_next: Tensor) -> Tensor:
+        return torch.randn(x.shape, generator=generator).to(x)
+
+    return noise

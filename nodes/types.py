@@ -1,0 +1,93 @@
+"""The values on links and the literals in widgets. Shapes, ranges and devices: docs/values.md."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
+
+from nodegraph.types import Choices, File, FileRef, Port, Widget
+
+if TYPE_CHECKING:
+    from torch import Tensor
+else:  # annotations name tensors; nothing here needs torch
+    Tensor = Any
+
+from nodes.diffusion.checkpoints import Part
+from nodes.diffusion.names import SAMPLERS, SCHEDULERS
+
+
+@dataclass(frozen=True, slots=True)
+class LatentValue:
+    """A batch of latents, unscaled as the VAE gives them.
+
+    Attributes:
+        samples: [B, C, H/8, W/8] float32.
+        noise_mask: [B or 1, H, W] or None; 1 = denoise here, 0 = keep.
+        batch_index: the place of each item in the batch whose noise it takes, or None.
+    """
+
+    samples: Tensor
+    noise_mask: Tensor | None = None
+    batch_index: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cond:
+    """One encoded prompt and where it applies.
+
+    Attributes:
+        tokens: [B, T, D], T a multiple of 77.
+        pooled: [B, P] or None.
+        options: ComfyUI's further keys (`area`, `strength`, `width`, `start_percent`, ...).
+    """
+
+    tokens: Tensor
+    pooled: Tensor | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelValue:
+    """A denoising UNet: where its weights are, plus patches. Weights are materialised at use."""
+
+    unet: Part
+    patches: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ClipValue:
+    """One or two text encoders (SD1, SD2: one; SDXL: CLIP-L and OpenCLIP-G; refiner: G).
+
+    Attributes:
+        encoders: their weights.
+        layer: -1 for the last layer, -2 for the one before it, ...; None for the family's default.
+    """
+
+    encoders: tuple[Part, ...]
+    layer: int | None = None
+    patches: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class VaeValue:
+    """An autoencoder between images and latents."""
+
+    vae: Part
+
+
+Image = Annotated[Tensor, Port("IMAGE")]
+Mask = Annotated[Tensor, Port("MASK")]
+Latent = Annotated[LatentValue, Port("LATENT")]
+Conditioning = Annotated[tuple[Cond, ...], Port("CONDITIONING")]
+Model = Annotated[ModelValue, Port("MODEL")]
+Clip = Annotated[ClipValue, Port("CLIP")]
+Vae = Annotated[VaeValue, Port("VAE")]
+
+Seed = Annotated[int, Field(ge=0, le=2**64 - 1), Widget(control_after_generate=True)]
+Steps = Annotated[int, Field(ge=1, le=10000)]
+Cfg = Annotated[float, Field(ge=0.0, le=100.0), Widget(step=0.1, round=0.01)]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0), Widget(step=0.01)]
+SamplerName = Annotated[str, Choices(SAMPLERS)]
+SchedulerName = Annotated[str, Choices(SCHEDULERS)]

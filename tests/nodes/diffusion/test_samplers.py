@@ -1,0 +1,250 @@
+"""Samplers against the exact flow of Gaussian data, against each other, and against diffusers' schedulers.
+
+For data N(0, s^2) the ideal denoiser is x s^2 / (s^2 + sigma^2), and the flow keeps x / sqrt(s^2 + sigma^2).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from nodes.diffusion import names
+from nodes.diffusion.contract import Denoise, NoiseSource
+from nodes.diffusion.samplers import SAMPLERS, ancestral_step, sampler_of
+from nodes.diffusion.schedules import model_sigmas, sigmas_for, t_of_sigma
+
+TABLE = model_sigmas()
+STD = 0.5
+ORDERS = {
+    "euler": 1, "heun": 2, "heunpp2": 1, "dpm_2": 2, "lms": 4, "dpmpp_2m": 2, "ipndm": 2, "ipndm_v": 1, "deis": 3,
+    "res_multistep": 2, "gradient_estimation": 1, "ddim": 1, "uni_pc": 3, "uni_pc_bh2": 3, "pndm": 2,
+}  # fmt: skip
+STOCHASTIC = ("euler_ancestral", "dpm_2_ancestral", "dpmpp_2s_ancestral", "ddpm", "lcm")
+CALLS = {"heun": 9, "heunpp2": 12, "dpm_2": 9, "dpm_2_ancestral": 9, "dpmpp_2s_ancestral": 9, "pndm": 6}
+
+
+def gaussian(x: Tensor, sigma: Tensor) -> Tensor:
+    return x * STD**2 / (STD**2 + sigma**2)
+
+
+def no_noise(sigma: Tensor, sigma_next: Tensor) -> Tensor:
+    raise AssertionError("a deterministic sampler drew noise")
+
+
+def walk(name: str, denoise: Denoise, x: Tensor, sigmas: Tensor, noise: NoiseSource = no_noise) -> Tensor:
+    return sampler_of(name)(denoise, x, sigmas, noise, lambda i, x0: None)
+
+
+def error(name: str, steps: int) -> float:
+    ramp = torch.linspace(1, 0, steps + 1, dtype=torch.float64)
+    sigmas = 0.1 + 9.9 * ramp**3
+    x = torch.full((1, 4, 2, 2), 10.0, dtype=torch.float64)
+    exact = x * ((STD**2 + sigmas[-1] ** 2) / (STD**2 + sigmas[0] ** 2)).sqrt()
+    return float((walk(name, gaussian, x, sigmas) - exact).abs().max())
+
+
+@pytest.mark.parametrize("name", ORDERS)
+def test_the_error_falls_with_the_order_of_the_sampler(name: str) -> None:
+    order = math.log2(error(name, 80) / error(name, 160))
+    assert order > ORDERS[name] - 0.3
+
+
+def test_higher_orders_are_nearer_at_few_steps() -> None:
+    errors = [error(name, 20) for name in ("uni_pc", "dpmpp_2m", "euler")]
+    assert errors == sorted(errors)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_sampler_ends_at_what_the_denoiser_sees(name: str) -> None:
+    target = torch.linspace(-1, 1, 16).reshape(1, 4, 2, 2)
+    x = walk(name, lambda x, sigma: target, torch.ones(1, 4, 2, 2) * 14, sigmas_for("karras", 6, TABLE), unit_noise(0))
+    assert float((x - target).abs().max()) < (2e-3 if name.startswith("uni_pc") else 1e-5)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_sampler_reports_each_step_and_leaves_its_input_alone(name: str) -> None:
+    steps: list[int] = []
+    calls: list[float] = []
+
+    def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+        calls.append(float(sigma))
+        return gaussian(x, sigma)
+
+    x = torch.full((2, 4, 2, 2), 10.0)
+    sigmas = sigmas_for("karras", 5, TABLE)
+    sampler_of(name)(denoise, x, sigmas, unit_noise(0), lambda i, x0: steps.append(i))
+    assert steps == [0, 1, 2, 3, 4]
+    assert len(calls) == CALLS.get(name, 5) and min(calls) > 0
+    assert torch.equal(x, torch.full((2, 4, 2, 2), 10.0))
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_one_step_from_pure_noise_gives_the_first_estimate(name: str) -> None:
+    sigmas = torch.tensor([float(TABLE[-1]), 0.0])
+    x = torch.full((1, 4, 2, 2), 10.0)
+    assert torch.allclose(walk(name, gaussian, x, sigmas, unit_noise(0)), gaussian(x, sigmas[0]), atol=2e-3)
+
+
+def unit_noise(seed: int, shape: tuple[int, ...] = (1, 4, 2, 2)) -> NoiseSource:
+    generator = torch.Generator().manual_seed(seed)
+    return lambda sigma, sigma_next: torch.randn(shape, generator=generator)
+
+
+@pytest.mark.parametrize("name", ["euler_ancestral", "ddpm", "dpm_2_ancestral", "dpmpp_2s_ancestral"])
+def test_ancestral_samples_have_the_spread_of_the_data(name: str) -> None:
+    shape = (1, 1, 100, 200)
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(1)) * TABLE[-1]
+    x = walk(name, gaussian, x, sigmas_for("karras", 300, TABLE), unit_noise(2, shape))
+    assert float(x.std()) == pytest.approx(STD, rel=0.03)
+
+
+def test_ddpm_is_euler_ancestral() -> None:
+    x, sigmas = torch.full((1, 4, 2, 2), 9.0), sigmas_for("normal", 9, TABLE)
+    a, b = (walk(name, bent, x, sigmas, unit_noise(4)) for name in ("ddpm", "euler_ancestral"))
+    assert torch.allclose(a, b, atol=1e-5)
+
+
+def test_ddim_is_euler_bit_for_bit() -> None:
+    x, sigmas = torch.full((1, 4, 2, 2), 9.0), sigmas_for("normal", 9, TABLE)
+    assert torch.equal(walk("ddim", bent, x, sigmas), walk("euler", bent, x, sigmas))
+
+
+def test_lcm_noises_its_estimate_to_the_next_sigma() -> None:
+    sigmas = torch.tensor([10.0, 4.0])
+    x = torch.full((1, 4, 2, 2), 9.0)
+    expected = gaussian(x, sigmas[0]) + 4 * unit_noise(3)(*sigmas)
+    assert torch.equal(walk("lcm", gaussian, x, sigmas, unit_noise(3)), expected)
+
+
+def test_an_ancestral_step_adds_up_to_the_next_sigma() -> None:
+    for sigma, sigma_next in ((10.0, 4.0), (1.0, 0.99), (0.1, 0.0), (3.0, 3.0)):
+        down, up = ancestral_step(torch.tensor(sigma), torch.tensor(sigma_next))
+        assert float((down**2 + up**2).sqrt()) == pytest.approx(sigma_next, abs=1e-6)
+        assert float(down) <= sigma_next + 1e-6
+
+
+def test_every_named_sampler_exists_in_order() -> None:
+    assert tuple(SAMPLERS) == names.SAMPLERS
+    assert set(ORDERS) | set(STOCHASTIC) == set(SAMPLERS)
+
+
+def test_an_unknown_sampler_names_the_nearest() -> None:
+    with pytest.raises(ValueError, match="sampler 'eulr' is unknown; did you mean 'euler'"):
+        sampler_of("eulr")
+    with pytest.raises(ValueError, match="sampler 'zzz' is unknown; expected one of euler, "):
+        sampler_of("zzz")
+
+
+# --- against diffusers ------------------------------------------------------------------------------------------
+
+
+def predicted_noise(z: Tensor, t: float) -> Tensor:
+    """Stands for a UNet: some smooth function of a unit-variance latent and the training step."""
+    return 0.8 * torch.tanh(z + 0.3 * z.flip(-1)) + 0.1 * math.sin(t / 90)
+
+
+def bent(x: Tensor, sigma: Tensor) -> Tensor:
+    return x - sigma * predicted_noise(x / (sigma**2 + 1).sqrt(), float(t_of_sigma(sigma, TABLE)))
+
+
+SPACED = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "timestep_spacing": "leading"}
+EXACT_END = {"set_alpha_to_one": False, "steps_offset": 1}
+START = torch.randn((1, 4, 3, 3), generator=torch.Generator().manual_seed(5))
+
+
+def theirs(scheduler: Any, steps: int, x: Tensor, **options: Any) -> Tensor:
+    """A walk with one of diffusers' schedulers, as its pipelines do it."""
+    scheduler.set_timesteps(steps)
+    for t in scheduler.timesteps:
+        z = scheduler.scale_model_input(x, t)
+        x = scheduler.step(predicted_noise(z, float(t)), t, x, **options).prev_sample
+    return x
+
+
+def sigmas_of(scheduler: Any, steps: int, last: float) -> Tensor:
+    """The sigmas of a scheduler's training steps, each once, then `last`."""
+    scheduler.set_timesteps(steps)
+    places = list(dict.fromkeys(int(t) for t in scheduler.timesteps))
+    return torch.cat([TABLE[places], torch.tensor([last])])
+
+
+def assert_near(ours: Tensor, expected: Tensor) -> None:
+    assert float((ours - expected).norm() / expected.norm()) < 2e-5
+
+
+VP_CASES: list[tuple[str, str, dict[str, Any]]] = [
+    ("pndm", "PNDMScheduler", {"skip_prk_steps": True, **EXACT_END}),
+    ("ddim", "DDIMScheduler", {"clip_sample": False, **EXACT_END}),
+    ("uni_pc", "UniPCMultistepScheduler",
+     {"solver_order": 3, "solver_type": "bh1", "final_sigmas_type": "sigma_min", "steps_offset": 1}),
+    ("uni_pc_bh2", "UniPCMultistepScheduler",
+     {"solver_order": 3, "solver_type": "bh2", "final_sigmas_type": "sigma_min", "steps_offset": 1}),
+]  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize(("name", "scheduler", "config"), VP_CASES)
+@pytest.mark.parametrize("steps", [5, 10, 20])
+def test_variance_preserving_schedulers_of_diffusers_agree(
+    name: str, scheduler: str, config: dict[str, Any], steps: int
+) -> None:
+    diffusers = pytest.importorskip("diffusers")
+    peer = getattr(diffusers, scheduler)(**SPACED, **config)
+    sigmas = sigmas_of(peer, steps, float(TABLE[0]))
+    expected = theirs(peer, steps, START)
+    ours = walk(name, bent, START * (sigmas[0] ** 2 + 1).sqrt(), sigmas)
+    assert_near(ours / (sigmas[-1] ** 2 + 1).sqrt(), expected)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_dpmpp_2m_of_diffusers_agrees() -> None:
+    diffusers = pytest.importorskip("diffusers")
+    peer = diffusers.DPMSolverMultistepScheduler(**SPACED, steps_offset=1, final_sigmas_type="zero")
+    sigmas = sigmas_of(peer, 10, 0.0)
+    assert_near(walk("dpmpp_2m", bent, START * (sigmas[0] ** 2 + 1).sqrt(), sigmas), theirs(peer, 10, START))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("name", ["Euler", "Heun"])
+def test_variance_exploding_schedulers_of_diffusers_agree(name: str) -> None:
+    diffusers = pytest.importorskip("diffusers")
+    peer = getattr(diffusers, f"{name}DiscreteScheduler")(**SPACED, steps_offset=1)
+    sigmas = sigmas_of(peer, 10, 0.0)
+    x = START * sigmas[0]
+    assert_near(walk(name.lower(), bent, x, sigmas), theirs(peer, 10, x))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_lms_of_diffusers_agrees_until_the_step_to_zero() -> None:
+    """Ours goes to x0 there, theirs extrapolates."""
+    diffusers = pytest.importorskip("diffusers")
+    peer = diffusers.LMSDiscreteScheduler(**SPACED, steps_offset=1)
+    sigmas = sigmas_of(peer, 10, 0.0)
+    x = expected = START * sigmas[0]
+    for t in peer.timesteps[:-1]:
+        noise = predicted_noise(peer.scale_model_input(expected, t), float(t))
+        expected = peer.step(noise, t, expected).prev_sample
+    assert_near(walk("lms", bent, x, sigmas[:-1]), expected)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("name", ["euler_ancestral", "ddpm"])
+def test_ancestral_schedulers_of_diffusers_agree(name: str) -> None:
+    diffusers = pytest.importorskip("diffusers")
+    make: Callable[..., Any] = diffusers.EulerAncestralDiscreteScheduler
+    options: dict[str, Any] = {"steps_offset": 0}
+    if name == "ddpm":
+        make, options = diffusers.DDPMScheduler, {"clip_sample": False, "steps_offset": 0}
+    peer = make(**SPACED, **options)
+    sigmas = sigmas_of(peer, 10, 0.0)
+    size = sigmas[0] if name == "euler_ancestral" else (sigmas[0] ** 2 + 1).sqrt()
+    start = START * sigmas[0] if name == "euler_ancestral" else START
+    expected = theirs(peer, 10, start, generator=torch.Generator().manual_seed(9))
+    generator = torch.Generator().manual_seed(9)
+    ours = walk(name, bent, START * size, sigmas, lambda a, b: torch.randn(START.shape, generator=generator))
+    assert_near(ours, expected)
