@@ -13,7 +13,7 @@ from typing import Any
 
 from nodegraph.disk import DiskTier
 from nodegraph.events import SavedFile
-from nodegraph.memory import Ledger, device_of, move, nbytes
+from nodegraph.memory import Ledger, device_of, move, nbytes, tensors
 
 HOST = "cpu"
 OPEN_SECONDS, DISK_BYTES_PER_SECOND = 0.002, 400e6  # cost of reading an entry back, to judge whether writing pays
@@ -27,9 +27,10 @@ class Entry:
         saved: files of a sink.
         seconds: what making it took.
         tier: where it was when found: `memory` or `disk`.
+        is_spoilt: True when a node changed it in place.
     """
 
-    __slots__ = ("_cache", "device", "key", "nbytes", "outputs", "pins", "saved", "score", "seconds", "tier")
+    __slots__ = ("_cache", "device", "is_spoilt", "key", "nbytes", "outputs", "pins", "saved", "score", "seconds", "tier")
 
     def __init__(self, cache: Cache, key: bytes, outputs: tuple[Any, ...] | None, saved: tuple[SavedFile, ...],
                  seconds: float, size: int, tier: str) -> None:  # fmt: skip
@@ -37,6 +38,7 @@ class Entry:
         self.seconds, self.nbytes, self.tier = seconds, size, tier
         self.pins = 0
         self.score = 0.0
+        self.is_spoilt = False
         self.device = HOST if outputs is None else device_of(outputs)
 
     def evict(self) -> None:
@@ -86,12 +88,15 @@ class Cache:
     def find(self, key: bytes) -> Entry | None:
         """The entry of a key, pinned for the caller, or None. A sink's entry counts only while its files exist."""
         entry = self._entries.get(key)
+        if entry is not None and entry.outputs is None and (self._disk is None or key not in self._disk):
+            self._remove(entry)
+            entry = None
         if entry is None and self._disk is not None and self._keeps:
             entry = self._from_disk(key, self._disk)
         if entry is None:
             self.stats.misses += 1
             return None
-        gone = next((file for file in entry.saved if not _is_in_place(file)), None)
+        gone = next((file for file in entry.saved if not _is_in_place(file)), None) if entry.saved else None
         if gone is not None:
             self.discard(key)
             self.lost[key] = f"its file {gone.filename} is gone or was changed"
@@ -100,6 +105,7 @@ class Cache:
         if entry.outputs is None:
             self.stats.disk_hits += 1
         else:
+            entry.tier = "memory"
             self.stats.memory_hits += 1
             self._ledger(entry.device).touch(entry)
         entry.pins += 1
@@ -108,11 +114,12 @@ class Cache:
     def outputs(self, entry: Entry) -> tuple[Any, ...] | None:
         """The values of a pinned entry, read from disk when they are only there; None when they cannot be read."""
         if entry.outputs is None:
-            assert self._disk is not None
             try:
-                found = self._disk.get(entry.key)
+                found = None if self._disk is None else self._disk.get(entry.key)
             except KeyError:
-                self._entries.pop(entry.key, None)
+                found = None
+            if found is None:
+                self._remove(entry)
                 return None
             entry.outputs = found
             entry.nbytes, entry.device = nbytes(found), device_of(found)
@@ -128,7 +135,7 @@ class Cache:
         disk = self._disk
         if disk is not None and self._keeps and (saved or seconds > 2 * (OPEN_SECONDS + entry.nbytes / DISK_BYTES_PER_SECOND)):
             record = [file._asdict() for file in saved]
-            self._write(lambda: disk.put(key, outputs, record, seconds) and None)
+            self._write(lambda: None if entry.is_spoilt else disk.put(key, outputs, record, seconds) and None)
         return entry
 
     def unpin(self, entry: Entry) -> None:
@@ -136,8 +143,9 @@ class Cache:
         entry.pins -= 1
         if entry.pins:
             return
-        if not self._keeps:
-            self.discard(entry.key)
+        if not self._keeps or self._entries.get(entry.key) is not entry:
+            self._remove(entry)
+            entry.outputs = None  # tasks may hold on to the entry; the memory goes now
         elif entry.outputs is not None:
             ledger = self._ledger(entry.device)
             if ledger.used > ledger.budget:
@@ -145,11 +153,19 @@ class Cache:
 
     def discard(self, key: bytes) -> None:
         """Forgets a key in every tier."""
-        entry = self._entries.pop(key, None)
-        if entry is not None and entry.outputs is not None:
-            self._ledger(entry.device).remove(entry)
+        entry = self._entries.get(key)
+        if entry is not None:
+            self._remove(entry)
         if self._disk is not None and self._keeps and key in self._disk:
             self._disk.delete([key])
+
+    def spoil(self, tensor: Any) -> None:
+        """Forgets every result that shares memory with a tensor which a node changed in place."""
+        place = tensor.untyped_storage().data_ptr()
+        for entry in list(self._entries.values()):
+            if any(part.untyped_storage().data_ptr() == place for part in tensors(entry.outputs)):
+                self.discard(entry.key)
+                entry.outputs, entry.is_spoilt = None, True  # whoever has it pinned makes it again
 
     def demote(self, entry: Entry) -> None:
         """Device memory to host memory; host memory to disk only, or gone."""
@@ -160,8 +176,15 @@ class Cache:
             self._ledger(HOST).add(entry)
             return
         self.stats.dropped += 1
+        self._remove(entry)
         entry.outputs = None
-        self._entries.pop(entry.key, None)
+
+    def _remove(self, entry: Entry) -> None:
+        """Takes an entry out of the table, unless a newer one has its place, and out of its ledger."""
+        if self._entries.get(entry.key) is entry:
+            del self._entries[entry.key]
+        if entry.outputs is not None:
+            self._ledger(entry.device).remove(entry)
 
     def _from_disk(self, key: bytes, disk: DiskTier) -> Entry | None:
         stored = disk.describe(key)

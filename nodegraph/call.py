@@ -28,10 +28,15 @@ class Outcome(NamedTuple):
 
     outputs: tuple[Any, ...] = ()
     error: NodeError | Interrupted | None = None
+    spoilt: tuple[Any, ...] = ()  # input tensors that the node changed
 
 
 class _Fault(Exception):
     """The node broke a law of nodes; told without a traceback."""
+
+    def __init__(self, message: str, spoilt: tuple[Any, ...] = ()) -> None:
+        self.spoilt = spoilt
+        super().__init__(message)
 
 
 def run_node(step: Step, arguments: dict[str, Any], context: Context | None, free: Callable[[], str]) -> Outcome:
@@ -43,10 +48,10 @@ def run_node(step: Step, arguments: dict[str, Any], context: Context | None, fre
         context: for nodes that take one.
         free: lets go of cached values and models, and says how much is still held.
     """
-    if context is not None:
-        context.check()
     spec = step.spec
     try:
+        if context is not None:
+            context.check()
         try:
             return Outcome(_call(step, arguments, context))
         except Exception as error:
@@ -65,10 +70,10 @@ def run_node(step: Step, arguments: dict[str, Any], context: Context | None, fre
     except Interrupted as error:
         return Outcome(error=error)
     except _Fault as error:
-        return Outcome(error=NodeError(step.id, spec.name, str(error), inputs=shown(arguments)))
+        return Outcome(error=NodeError(step.id, spec.name, str(error), inputs=shown(arguments)), spoilt=error.spoilt)
     except NodeError as error:
         return Outcome(error=error)
-    except Exception as error:  # a node may fail in any way; the run goes on without it
+    except BaseException as error:  # a node may fail in any way, even by sys.exit; the lane's thread goes on
         return Outcome(error=_node_error(step, arguments, error))
 
 
@@ -77,20 +82,25 @@ async def run_async(step: Step, arguments: dict[str, Any], context: Context | No
     spec = step.spec
     try:
         mapped, arguments = _lists(spec, _checked(step, arguments))
-        if mapped is None:
-            results = [_results(spec, await spec.function(**_with(context, arguments)))]
-        else:
-            results = [_results(spec, await spec.function(**_with(context, {**arguments, **row}))) for row in mapped]
+        if mapped is not None and spec.kind == "control":
+            name = next(iter(mapped[0] if mapped else arguments))
+            raise _Fault(f"{name} got a list over its link; a control node takes one value, or all of them as `list[...]`")
+        before = _versions(arguments)
+        try:
+            rows = [arguments] if mapped is None else [{**arguments, **row} for row in mapped]
+            results = [_results(spec, await spec.function(**_with(context, row))) for row in rows]
+        finally:
+            _check_untouched(before)
         if spec.kind == "control":
             return Outcome(tuple(_alias(spec, value) for value in results[0]))
         return Outcome(results[0] if mapped is None else _collected(spec, results))
     except (Interrupted, asyncio.CancelledError):
         return Outcome(error=Interrupted())
     except _Fault as error:
-        return Outcome(error=NodeError(step.id, spec.name, str(error), inputs=shown(arguments)))
+        return Outcome(error=NodeError(step.id, spec.name, str(error), inputs=shown(arguments)), spoilt=error.spoilt)
     except NodeError as error:
         return Outcome(error=error)
-    except Exception as error:  # a node may fail in any way; the run goes on without it
+    except BaseException as error:  # a node may fail in any way, even by sys.exit; the event loop goes on
         return Outcome(error=_node_error(step, arguments, error))
 
 
@@ -103,20 +113,17 @@ def _call(step: Step, arguments: dict[str, Any], context: Context | None) -> tup
     spec = step.spec
     mapped, arguments = _lists(spec, _checked(step, arguments))
     before = _versions(arguments)
-    if mapped is None:
-        outputs = _results(spec, spec.function(**_with(context, arguments)))
-    else:
+    try:
+        if mapped is None:
+            return _results(spec, spec.function(**_with(context, arguments)))
         rows: list[tuple[Any, ...]] = []
         for number, row in enumerate(mapped, 1):
             rows.append(_results(spec, spec.function(**_with(context, {**arguments, **row}))))
             if context is not None:
                 context.step(number, len(mapped))
-        outputs = _collected(spec, rows)
-    if before:
-        for name, tensor, version in before:
-            if tensor._version != version:
-                raise _Fault(f"it changed its input {name!r} in place, which others share; work on a copy (x = x.clone())")
-    return outputs
+        return _collected(spec, rows)
+    finally:
+        _check_untouched(before)
 
 
 def _with(context: Context | None, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -129,16 +136,22 @@ def _checked(step: Step, arguments: dict[str, Any]) -> dict[str, Any]:
     linked = {
         name: arguments[name]
         for name, argument in step.arguments.items()
-        if type(argument) is Ref and inputs[name].literal not in (None, Any) and type(arguments[name]) not in (Each, Lazy)
+        if type(argument) is Ref and inputs[name].literal not in (None, Any) and type(arguments[name]) is not Lazy
     }
     if not linked:
         return arguments
+    lists = {name: linked.pop(name) for name in list(linked) if type(linked[name]) is Each}
+    items = {name: Each(_valid(step.spec, {name: item})[name] for item in value) for name, value in lists.items()}
+    return {**arguments, **_valid(step.spec, linked), **items}
+
+
+def _valid(spec: NodeSpec, values: dict[str, Any]) -> dict[str, Any]:
     try:
-        return {**arguments, **step.spec.validate(linked)}
+        return spec.validate(values)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = str(first["loc"][0])
-        raise _Fault(f"{name}: got {_shown(arguments[name])} over its link; {first['msg']}") from None
+        raise _Fault(f"{name}: got {_shown(values[name])} over its link; {first['msg']}") from None
 
 
 def _lists(spec: NodeSpec, arguments: dict[str, Any]) -> tuple[list[dict[str, Any]] | None, dict[str, Any]]:
@@ -149,6 +162,8 @@ def _lists(spec: NodeSpec, arguments: dict[str, Any]) -> tuple[list[dict[str, An
     mapped: dict[str, Each[Any]] = {}
     plain = arguments
     for name, value in arguments.items():
+        if type(value) is Lazy or value is None:
+            continue
         if spec.by_name[name].is_list:
             if plain is arguments:
                 plain = dict(arguments)
@@ -167,7 +182,8 @@ def _results(spec: NodeSpec, result: Any) -> tuple[Any, ...]:
     """What a function returned, as one value per output."""
     outputs = spec.outputs
     if len(outputs) == 1:
-        values: tuple[Any, ...] = result if isinstance(result, tuple) and hasattr(result, "_fields") else (result,)
+        is_named = isinstance(result, tuple) and getattr(result, "_fields", None) == (outputs[0].name,)
+        values: tuple[Any, ...] = result if is_named else (result,)
     elif not outputs:
         return ()
     elif isinstance(result, tuple) and len(result) == len(outputs):
@@ -215,13 +231,20 @@ def _versions(arguments: Mapping[str, Any]) -> list[tuple[str, Any, int]]:
     ]
 
 
+def _check_untouched(before: list[tuple[str, Any, int]]) -> None:
+    changed = [(name, tensor) for name, tensor, version in before if tensor._version != version]
+    if changed:
+        message = f"it changed its input {changed[0][0]!r} in place, which others share; work on a copy (x = x.clone())"
+        raise _Fault(message, tuple(tensor for _, tensor in changed))
+
+
 def _is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError):
         return True
     torch = sys.modules.get("torch")
     if torch is None or not isinstance(error, RuntimeError):
         return False
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    return isinstance(error, torch.cuda.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def _node_error(
@@ -253,5 +276,8 @@ def _shown(value: Any) -> str:
     if found:
         shapes = ", ".join(str(list(tensor.shape)) for tensor in found[:4])
         return f"{type(value).__name__} with tensors {shapes}"
-    text = repr(value)
+    try:
+        text = repr(value)
+    except Exception as error:  # a broken __repr__ must not hide the error it is shown for
+        text = f"<{type(value).__name__}, whose repr fails: {type(error).__name__}>"
     return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."

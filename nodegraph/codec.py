@@ -63,7 +63,13 @@ def write_file(path: Path, structure: Any, found: Mapping[str, torch.Tensor]) ->
     """Writes an encoded value with tensors -> bytes written. The file is not at its final name yet: rename it."""
     from safetensors.torch import save_file
 
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in found.items()}
+    plain: dict[str, torch.Tensor] = {}
+    storages: set[int] = set()
+    for name, tensor in found.items():
+        one = tensor.detach().cpu().contiguous()
+        place = one.untyped_storage().data_ptr()
+        plain[name] = one.clone() if place in storages else one  # safetensors refuses tensors that share memory
+        storages.add(place)
     save_file(plain, path, metadata={STRUCTURE: json.dumps(structure)})
     return path.stat().st_size
 

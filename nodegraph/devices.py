@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+import logging
 import os
 import queue
 import sys
@@ -18,6 +19,7 @@ from nodegraph.errors import NodegraphError, did_you_mean
 if TYPE_CHECKING:
     import torch
 
+log = logging.getLogger(__name__)
 DType = Literal["auto", "fp32", "fp16", "bf16"]
 
 
@@ -104,7 +106,10 @@ def _has_cuda() -> bool:
 
 
 class Lane:
-    """A thread that does jobs one at a time, the lowest priority number first, then in order of arrival."""
+    """A thread that does jobs one at a time, the lowest priority number first, then in order of arrival.
+
+    Jobs deal with their own errors; one that does not is noted in the log, and the next job begins.
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -113,7 +118,7 @@ class Lane:
         self._thread: threading.Thread | None = None
 
     def submit(self, job: Callable[[], None], priority: int = 0) -> None:
-        """Queues a job. Jobs deal with their own errors."""
+        """Queues a job."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name=f"nodegraph-{self.name}", daemon=True)
             self._thread.start()
@@ -131,4 +136,7 @@ class Lane:
             job = self._jobs.get()[2]
             if job is None:
                 return
-            job()
+            try:
+                job()
+            except Exception:  # one job's fault must not take the thread from the others
+                log.exception("a job of lane %s failed", self.name)

@@ -53,6 +53,7 @@ class DiskTier:
         self._database: sqlite3.Connection | None = None
         self._keys: set[bytes] = set()
         self._used = 0
+        self._said: set[str] = set()
         self._guard("opened", self._open)
 
     @property
@@ -75,8 +76,15 @@ class DiskTier:
         """What is known of a stored value, or None."""
         if key not in self._keys:
             return None
-        row = self._guard("read", lambda: self._row("select saved, seconds, nbytes from entries where key = ?", key))
-        return None if row is None else Stored(json.loads(row[0]), row[1], row[2])
+
+        def read() -> Stored:
+            saved, seconds, size = self._row("select saved, seconds, nbytes from entries where key = ?", key)
+            return Stored(json.loads(saved), seconds, size)
+
+        found = self._guard("read", read)
+        if found is None:
+            self._keys.discard(key)
+        return found
 
     def get(self, key: bytes) -> Any:
         """A stored value; raises KeyError when it is not there or damaged, and then forgets it."""
@@ -87,7 +95,7 @@ class DiskTier:
         try:
             structure, found = (json.loads(row[0]), {}) if row[0] is not None else codec.read_file(self._path(key))
             value = codec.decode(structure, found, self._packages)
-        except (codec.NotStorable, ValueError, KeyError) as error:
+        except Exception as error:  # a damaged value may fail in any way
             log.warning("cached value %s cannot be read and is made again: %s", key.hex(), error)
             self.delete([key])
             raise KeyError(key.hex()) from None
@@ -115,13 +123,21 @@ class DiskTier:
 
     def recipe(self, scope: str, node: str) -> dict[str, Any] | None:
         """How a node was last run: type, version, key and inputs, or None."""
-        row = self._guard("read", lambda: self._row("select recipe from recipes where scope=? and node=?", scope, node))
-        return None if row is None else json.loads(row[0])
+
+        def read() -> dict[str, Any] | None:
+            row = self._row("select recipe from recipes where scope=? and node=?", scope, node)
+            return None if row is None else json.loads(row[0])
+
+        return self._guard("read", read)
 
     def put_recipes(self, scope: str, recipes: Mapping[str, Any]) -> None:
         """Notes how nodes were run, for explaining the next run."""
-        rows = [(scope, node, json.dumps(recipe)) for node, recipe in recipes.items()]
-        self._guard("written", lambda: self._many("insert or replace into recipes values(?, ?, ?)", rows))
+
+        def write() -> None:
+            rows = [(scope, node, json.dumps(recipe)) for node, recipe in recipes.items()]
+            self._many("insert or replace into recipes values(?, ?, ?)", rows)
+
+        self._guard("written", write)
 
     def digest(self, path: str, status: os.stat_result, compute: Callable[[], str]) -> str:
         """The digest of a file's content, computed again only when its size, time or inode changed."""
@@ -147,17 +163,16 @@ class DiskTier:
         (self.folder / "values").mkdir(parents=True, exist_ok=True)
         path = self.folder / "index.sqlite"
         try:
-            self._database = self._connect(path)
+            self._database, rows = self._connect(path)
         except sqlite3.DatabaseError as error:
             if isinstance(error, sqlite3.OperationalError):
                 raise
             log.warning("the cache index was damaged and is begun again: %s", error)
             path.rename(path.with_suffix(f".damaged-{time.time_ns()}"))
-            self._database = self._connect(path)
-        rows = self._database.execute("select key, nbytes from entries").fetchall()
+            self._database, rows = self._connect(path)
         self._keys, self._used = {row[0] for row in rows}, sum(row[1] for row in rows)
 
-    def _connect(self, path: Path) -> sqlite3.Connection:
+    def _connect(self, path: Path) -> tuple[sqlite3.Connection, list[Any]]:
         database = sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False)
         try:
             database.execute("pragma journal_mode=wal")
@@ -167,10 +182,11 @@ class DiskTier:
                 raise sqlite3.DatabaseError(f"index version {version}, expected {SCHEMA}")
             database.executescript(_TABLES)
             database.execute(f"pragma user_version={SCHEMA}")
+            rows = database.execute("select key, nbytes from entries").fetchall()
         except BaseException:
             database.close()
             raise
-        return database
+        return database, rows
 
     def _guard(self, verb: str, action: Callable[[], Any]) -> Any:
         """Runs an action on the disk; a failure is said once and turns into None."""
@@ -179,10 +195,10 @@ class DiskTier:
         try:
             with self._lock:
                 return action()
-        except (sqlite3.Error, OSError) as error:
-            log.warning("the cache in %s cannot be %s (%s); going on without it", self.folder, verb, error)
-            if verb == "opened":
-                self._database = None
+        except Exception as error:  # of SQLite, of the disk, or of what was found there
+            level = logging.DEBUG if verb in self._said else logging.WARNING
+            self._said.add(verb)
+            log.log(level, "the cache in %s cannot be %s (%s); going on without it", self.folder, verb, error)
             return None
 
     def _row(self, query: str, *values: Any) -> Any:

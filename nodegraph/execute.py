@@ -15,7 +15,12 @@ from typing import TYPE_CHECKING, Any
 from nodegraph import call
 from nodegraph.context import Context
 from nodegraph.documents import metadata_of
-from nodegraph.errors import Interrupted, NodegraphError, Problem, WorkflowError
+from nodegraph.errors import (
+    Interrupted,
+    NodegraphError,
+    Problem,
+    WorkflowError,
+)
 from nodegraph.events import (
     Event,
     NodeFinished,
@@ -27,9 +32,11 @@ from nodegraph.events import (
     SavedFile,
 )
 from nodegraph.graph import Graph, Node, Ref
-from nodegraph.plan import Literal, Plan, Planner, Step
+from nodegraph.keys import digest
+from nodegraph.plan import Literal, Plan, Planner, Step, numbered
 from nodegraph.scheduler import (
     DONE,
+    FAILED,
     IDLE,
     RUNNING,
     WAITING,
@@ -42,6 +49,8 @@ from nodegraph.workflow import Workflow
 
 if TYPE_CHECKING:
     from nodegraph.session import Session
+
+LONGEST_ID = 120
 
 
 class Run(Scheduler):
@@ -69,15 +78,8 @@ class Run(Scheduler):
     def cancel(self) -> None:
         """Stops the run at the next step of what is running."""
         with self._lock:
-            if not self._is_over:
-                self._is_cancelled = True
-                for heap in self._ready.values():
-                    self._active -= len(heap)
-                    heap.clear()
-                self._active -= self._foreign
-                for handle in self._async:
-                    handle.cancel()
-                self._proceed()
+            self._halt()
+            self._proceed()
 
     def value(self, node: str, slot: int) -> Any:
         """An output of a target after the run.
@@ -89,8 +91,8 @@ class Run(Scheduler):
             source, place = self._resolve(Ref(node, slot))
             if source is None:
                 return place
-            entry = source.entry
-            outputs = None if source.state != DONE or entry is None else self._cache.outputs(entry)
+            entry = source.entry if source.state == DONE else None
+            outputs = entry and (self._cache.outputs(entry) if source.is_held else entry.outputs)
         if outputs is None:
             raise self._error_of(source)
         return outputs[place]
@@ -104,6 +106,7 @@ class Run(Scheduler):
         """Lets go of the targets' values."""
         with self._lock:
             for task in self._targets:
+                task.is_target = False
                 self._unuse(task)
             self._targets.clear()
 
@@ -124,14 +127,15 @@ class Run(Scheduler):
 
     def saved(self, node: str, file: SavedFile) -> None:
         """A sink's file is in place."""
-        self._tasks[node].saved.append(file)
+        task = self._tasks[node]
+        task.saved = [*(task.saved or ()), file]
         self.emit(Saved(self.id, node, file, False))
 
     def expand(self, node: str, class_type: str, inputs: Mapping[str, Any], name: str) -> tuple[Lazy[Any], ...]:
         """Adds a node while running; see Context.expand."""
         if self._steps[node].spec.kind != "control":
             raise NodegraphError("only a control node (async, with Lazy inputs) may expand the graph")
-        made = Node(f"{node}.{name}", class_type, {key: _unwrapped(value) for key, value in inputs.items()})
+        made = Node(_expansion_id(node, name), class_type, {key: _unwrapped(value) for key, value in inputs.items()})
         inlined = self._session.inline(Graph({made.id: made}))
         nodes = inlined.graph.nodes
         problems: list[Problem] = []
@@ -148,7 +152,7 @@ class Run(Scheduler):
                 self._steps[each] = step
         slots = len(steps[made.id].spec.outputs) if made.id in steps else inlined.outputs(made.id)
         refs = [inlined.follow(Ref(made.id, slot)) for slot in range(slots)]
-        return tuple(Lazy(_numbered(ref, self._steps), self._fetch) for ref in refs)
+        return tuple(Lazy(numbered(ref, self._steps), self._fetch) for ref in refs)
 
     # Calling nodes; lanes and the event loop
 
@@ -158,19 +162,22 @@ class Run(Scheduler):
         with lock:
             while heap:
                 task = heapq.heappop(heap)
-                arguments = self._begin(task)
-                if arguments is not None:
-                    lock.release()
-                    start = time.perf_counter()
-                    try:
-                        outcome = call.run_node(task.step, arguments, self._context(task), free)
-                    finally:
-                        seconds = time.perf_counter() - start
-                        lock.acquire()
-                    arguments = None  # a value must not outlive its last use in this frame
-                    self._finish(task, outcome, seconds)
-                    outcome = None
-                self._proceed()
+                try:
+                    arguments = self._begin(task)
+                    if arguments is not None:
+                        lock.release()
+                        start = time.perf_counter()
+                        try:
+                            outcome = call.run_node(task.step, arguments, self._context(task), free)
+                        finally:
+                            seconds = time.perf_counter() - start
+                            lock.acquire()
+                        arguments = None  # a value must not outlive its last use in this frame
+                        self._finish(task, outcome, seconds)
+                        outcome = None
+                    self._proceed()
+                except Exception as error:
+                    self._abort(task.step.id, error)
             self._pumping.discard(lane)
 
     def _begin(self, task: Task) -> dict[str, Any] | None:
@@ -180,10 +187,9 @@ class Run(Scheduler):
             if source is None:
                 values[name] = slot
                 continue
-            assert source.entry is not None
-            outputs = source.entry.outputs
+            outputs = None if source.entry is None else source.entry.outputs
             if outputs is None:
-                outputs = self._cache.outputs(source.entry)
+                outputs = None if source.entry is None else self._cache.outputs(source.entry)
                 if outputs is None:
                     self._lost(source)
                     self._active -= 1
@@ -192,6 +198,7 @@ class Run(Scheduler):
                     return None
             values[name] = outputs[slot]
         task.state = RUNNING
+        task.saved = None
         step = task.step
         reason = self._session.why(self.scope, self._recipes, step)
         self.emit(NodeStarted(self.id, step.id, step.spec.name, reason))
@@ -220,12 +227,18 @@ class Run(Scheduler):
         step = task.step
         error = outcome.error
         if isinstance(error, Interrupted):
-            self._is_cancelled = True
+            self._halt()
             task.state = IDLE
             self._land(task)
             self._wake(task.waiters)
         elif error is not None:
-            self._fail(task, error)
+            for tensor in outcome.spoilt:
+                self._cache.spoil(tensor)
+            awaited = None if error.node == step.id else self._tasks.get(error.node)
+            if awaited is not None and awaited.state == FAILED:
+                self._block(task, awaited)  # it awaited the value of a node that failed
+            else:
+                self._fail(task, error)
         else:
             self.ran.append(step.id)
             self._recipes[step.id] = step
@@ -234,7 +247,7 @@ class Run(Scheduler):
                 task.alias = outcome.outputs
             else:
                 assert step.key is not None
-                task.entry = self._cache.put(step.key, outcome.outputs, tuple(task.saved), seconds)
+                task.entry = self._cache.put(step.key, outcome.outputs, tuple(task.saved or ()), seconds)
                 task.is_held = True
                 task.uses += 1
                 self._fresh.append(task)
@@ -265,14 +278,24 @@ class Run(Scheduler):
 
         async def drive() -> None:
             start = time.perf_counter()
-            outcome = await call.run_async(task.step, arguments, self._context(task))
+            work = asyncio.ensure_future(call.run_async(task.step, arguments, self._context(task)))
             with self._lock:
-                self._async.discard(handle)
-                self._finish(task, outcome, time.perf_counter() - start)
-                self._proceed()
+                self._async.add(work)
+                if self._is_cancelled:
+                    work.cancel()
+            try:
+                outcome = await work
+            except asyncio.CancelledError:  # before its first line
+                outcome = call.Outcome(error=Interrupted())
+            with self._lock:
+                self._async.discard(work)
+                try:
+                    self._finish(task, outcome, time.perf_counter() - start)
+                    self._proceed()
+                except Exception as error:
+                    self._abort(task.step.id, error)
 
-        handle = self._session.spawn(drive())
-        self._async.add(handle)
+        self._session.spawn(drive())
 
     async def _fetch(self, source: object) -> Any:
         """The value behind a handle; awaited by control nodes on the event loop."""
@@ -286,13 +309,15 @@ class Run(Scheduler):
         return await future
 
 
+def _expansion_id(node: str, name: str) -> str:
+    """Id of an expansion: that of its node and a name; shortened where a loop expands itself over and over."""
+    made = f"{node}.{name}"
+    return made if len(made) <= LONGEST_ID else f"{node.partition('.')[0]}.{digest('expansion', made).hex()}"
+
+
 def _unwrapped(value: Any) -> Any:
     """A handle as the link or literal it stands for."""
     if isinstance(value, Lazy):
         source: Any = value.source
         return source.value if isinstance(source, Literal) else source
     return value
-
-
-def _numbered(ref: Ref, steps: Mapping[str, Step]) -> Ref:
-    return ref if isinstance(ref.slot, int) else Ref(ref.node, steps[ref.node].spec.slots[ref.slot])

@@ -20,7 +20,7 @@ def digest(tag: str, *parts: bytes | str) -> bytes:
     """Digest of tagged parts; each is length-prefixed, so that their borders count."""
     state = blake2b(tag.encode() + b"\0", digest_size=KEY_BYTES)
     for part in parts:
-        raw = part.encode() if isinstance(part, str) else part
+        raw = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
         state.update(len(raw).to_bytes(8, "big") + raw)
     return state.digest()
 

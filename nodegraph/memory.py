@@ -64,7 +64,7 @@ def device_of(value: Any) -> str:
 def rebuild(value: V, change: Callable[[torch.Tensor], torch.Tensor]) -> V:
     """The value with each tensor replaced; what holds no tensor stays the same object."""
     torch = sys.modules.get("torch")
-    if torch is None:
+    if torch is None or next(tensors(value), None) is None:
         return value
     result: Any = value
     if isinstance(value, torch.Tensor):
@@ -152,8 +152,12 @@ class Ledger:
 
     def remove(self, tenant: Tenant) -> None:
         """Forget a tenant that has let go by itself."""
-        if self._tenants.pop(id(tenant), None) is not None:
-            self.used -= tenant.nbytes
+        if self._tenants.pop(id(tenant), None) is None:
+            return
+        self.used -= tenant.nbytes
+        if len(self._heap) > 2 * len(self._tenants) + 64:  # mostly places of tenants that have gone by themselves
+            self._heap = [(kept.score, number) for number, kept in self._tenants.items()]
+            heapq.heapify(self._heap)
 
     def __contains__(self, tenant: Tenant) -> bool:
         return self._tenants.get(id(tenant)) is tenant
@@ -170,14 +174,13 @@ class Ledger:
 
     def _evict(self, is_enough: Callable[[], bool]) -> bool:
         pinned: list[tuple[float, int]] = []
-        heap = self._heap
-        while heap and not is_enough():
-            score, number = heapq.heappop(heap)
+        while self._heap and not is_enough():
+            score, number = heapq.heappop(self._heap)
             tenant = self._tenants.get(number)
             if tenant is None:
                 continue
             if tenant.score > score:
-                heapq.heappush(heap, (tenant.score, number))
+                heapq.heappush(self._heap, (tenant.score, number))
             elif tenant.pins > 0:
                 pinned.append((score, number))
             else:
@@ -186,5 +189,5 @@ class Ledger:
                 self.evictions += 1
                 tenant.evict()
         for item in pinned:
-            heapq.heappush(heap, item)
+            heapq.heappush(self._heap, item)
         return is_enough()

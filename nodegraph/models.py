@@ -45,7 +45,8 @@ class LoadedModel:
 
     def __init__(self, models: Models, key: tuple[str, str], module: Any, seconds: float) -> None:
         self._models, self.key, self.module, self.seconds = models, key, module, seconds
-        self.nbytes = max(1, sum(tensor.untyped_storage().nbytes() for tensor in module_tensors(module)))
+        storages = [tensor.untyped_storage() for tensor in module_tensors(module)]
+        self.nbytes = max(1, sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values()))
         self.pins = 0
         self.score = 0.0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 from pydantic import ValidationError
@@ -54,6 +55,7 @@ class Step(NamedTuple):
         arguments: every input: a checked literal, a `FileRef`, or a `Ref` with a slot number.
         parts: what its key is made of, by input, where already known.
         key: its key; None when only a control node upstream decides it.
+        given: the inputs as the document has them.
     """
 
     id: str
@@ -61,6 +63,7 @@ class Step(NamedTuple):
     arguments: Mapping[str, Any]
     parts: tuple[bytes, ...]
     key: bytes | None
+    given: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -79,11 +82,12 @@ class _Row(NamedTuple):
 
 
 class _Compiled(NamedTuple):
-    """What planning needs of a node type, worked out once."""
+    """What planning needs of a node type, worked out once; `is_steady` when its key depends on the document alone."""
 
     spec: NodeSpec
     prefix: bytes
     rows: tuple[_Row, ...]
+    is_steady: bool
 
 
 class Planner:
@@ -105,8 +109,14 @@ class Planner:
         self._fresh = fresh or (lambda: b"")
         self._compiled: dict[str, _Compiled] = {}
 
-    def plan(self, graph: Graph, targets: Iterable[str] | None = None) -> Plan:
+    def plan(self, graph: Graph, targets: Iterable[str] | None = None, before: Plan | None = None) -> Plan:
         """The plan for these targets, by default every sink.
+
+        Args:
+            graph: the workflow.
+            targets: ids of what is wanted.
+            before: an earlier plan by a planner with the same settings, whose steps are taken over where neither the
+                node nor anything upstream changed.
 
         Raises:
             WorkflowError: with every problem of the nodes the targets need.
@@ -121,14 +131,16 @@ class Planner:
                         expected="links in one direction", fix="remove one of these links", type="cycle")
                 for path in graph.cycles(order)
             ]  # fmt: skip
-        steps = self.steps((graph.nodes[name] for name in order), {}, graph, problems)
+        old = {} if before is None else before.steps
+        steps = self.steps((graph.nodes[name] for name in order), {}, graph, problems, old)
         if problems:
             raise WorkflowError(problems)
         return Plan(wanted, steps)
 
     def steps(
-        self, nodes: Iterable[Node], known: Mapping[str, Step], graph: Graph, problems: list[Problem]
-    ) -> dict[str, Step]:
+        self, nodes: Iterable[Node], known: Mapping[str, Step], graph: Graph, problems: list[Problem],
+        old: Mapping[str, Step] = MappingProxyType({}),
+    ) -> dict[str, Step]:  # fmt: skip
         """Steps of these nodes, which come upstream first; what is wrong is added to `problems`.
 
         Args:
@@ -136,11 +148,16 @@ class Planner:
             known: steps made before, which the nodes may link to.
             graph: where links are looked up.
             problems: grows by what is found.
+            old: steps of an earlier plan, to take over.
         """
         steps: dict[str, Step] = {}
         for node in nodes:
             compiled = self._compiled.get(node.class_type) or self._compile(node, problems)
             if compiled is not None:
+                step = old.get(node.id)
+                if step is not None and compiled.is_steady and _is_unchanged(step, node, compiled.spec, steps, old):
+                    steps[node.id] = step
+                    continue
                 before = len(problems)
                 step = self._step(node, compiled, steps, known, graph, problems)
                 if len(problems) == before:
@@ -189,7 +206,8 @@ class Planner:
             tag = input_tag(item.name)
             has_literal = item.default is not MISSING and item.file is None
             rows.append(_Row(item.name, tag, item, literal_part(tag, item.default) if has_literal else b""))
-        compiled = _Compiled(spec, node_prefix(spec.name, spec.version, salt), tuple(rows))
+        is_steady = spec.is_cached and not spec.fingerprint and not spec.check and not any(row.item.file for row in rows)
+        compiled = _Compiled(spec, node_prefix(spec.name, spec.version, salt), tuple(rows), is_steady)
         self._compiled[spec.name] = compiled
         return compiled
 
@@ -197,7 +215,7 @@ class Planner:
         self, node: Node, compiled: _Compiled, steps: Mapping[str, Step], known: Mapping[str, Step],
         graph: Graph, problems: list[Problem],
     ) -> Step:  # fmt: skip
-        given = node.inputs
+        given, before = node.inputs, len(problems)
         spec = compiled.spec
         literals = {name: value for name, value in given.items() if type(value) is not Ref}
         if literals:
@@ -212,11 +230,11 @@ class Planner:
             value = given.get(name, MISSING)
             if type(value) is Ref:
                 source = steps.get(value.node) or known.get(value.node)
-                slot = _slot(value, source)
-                if source is None or slot is None or item.file or not accepts(source.spec.outputs[slot].port, item.port):
+                slot = None if source is None else _slot(value.slot, source.spec)
+                if source is None or slot is None or not _fits(source.spec.outputs[slot].port, item):
                     _report_link(node, item, value, source, slot, graph, problems)
                     continue
-                arguments[name] = Ref(value.node, slot)
+                arguments[name] = value if slot == value.slot else Ref(value.node, slot)
                 if source.key is None:
                     is_known = False
                     parts.append(b"")
@@ -246,9 +264,10 @@ class Planner:
             parts.append(part or tag + canonical(value))
         if not given.keys() <= spec.by_name.keys():
             problems += _misspelt(node, spec)
-        if spec.fingerprint is not None or not spec.is_cached:
+        if (spec.fingerprint is not None or not spec.is_cached) and len(problems) == before:
             parts.append(self._outside(spec, arguments, node.id))
-        return Step(node.id, spec, arguments, tuple(parts), node_key(compiled.prefix, parts) if is_known else None)
+        key = node_key(compiled.prefix, parts) if is_known else None
+        return Step(node.id, spec, arguments, tuple(parts), key, given)
 
     def key(self, step: Step, sources: Mapping[str, tuple[bytes, int] | Any]) -> Step:
         """A step whose key had to wait, with its key.
@@ -291,13 +310,52 @@ class Literal(NamedTuple):
     value: Any
 
 
-def _slot(ref: Ref, source: Step | None) -> int | None:
-    if source is None:
-        return None
-    slot = ref.slot
+_SCALARS = frozenset({int, float, str, bool, type(None)})
+
+
+def _is_unchanged(step: Step, node: Node, spec: NodeSpec, steps: Mapping[str, Step], old: Mapping[str, Step]) -> bool:
+    """True when a node and all upstream of it are as they were. Types are compared too, since 1 == 1.0 == True."""
+    given, before = node.inputs, step.given
+    if step.spec is not spec or len(given) != len(before):
+        return False
+    for name, value in given.items():
+        kind = type(value)
+        if name not in before or type(before[name]) is not kind or before[name] != value:
+            return False
+        if kind is float and value == 0 and repr(value) != repr(before[name]):  # -0.0 == 0.0
+            return False
+        if kind is Ref:
+            if steps.get(value.node) is not old.get(value.node):
+                return False
+        elif kind not in _SCALARS:
+            return False
+    return True
+
+
+def numbered(ref: Ref, steps: Mapping[str, Step]) -> Ref:
+    """A link from outside the graph with its slot as a number.
+
+    Raises:
+        WorkflowError: the node has no such output.
+    """
+    spec = steps[ref.node].spec
+    slot = _slot(ref.slot, spec)
+    if slot is None:
+        fix = did_you_mean(str(ref.slot), spec.slots)
+        expected = ", ".join(spec.slots) or "nothing: it has no outputs"
+        raise WorkflowError([Problem(f"it has no output {ref.slot!r}", ref.node, spec.name, expected=expected, fix=fix)])
+    return Ref(ref.node, slot)
+
+
+def _slot(slot: int | str, spec: NodeSpec) -> int | None:
+    """The number of an output, or None when there is no such output."""
     if type(slot) is int:
-        return slot if 0 <= slot < len(source.spec.outputs) else None
-    return source.spec.slots.get(str(slot))
+        return slot if 0 <= slot < len(spec.outputs) else None
+    return spec.slots.get(str(slot))
+
+
+def _fits(port: str, item: Input) -> bool:
+    return item.file is None and (port == item.port or accepts(port, item.port))
 
 
 def _checked(step: Step) -> list[Problem]:

@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from nodegraph.errors import DefinitionError, nearest
-from nodegraph.spec import NODE_ATTRIBUTE, NodeSpec
+from nodegraph.spec import NODE_ATTRIBUTE, NodeSpec, digest_of_sources
 
 ENTRY_POINTS = "nodegraph.nodes"
 
@@ -121,6 +121,9 @@ def _load_file(file: Path) -> ModuleType:
     if spec is None or spec.loader is None:
         raise DefinitionError(f"{file} cannot be imported")
     module = importlib.util.module_from_spec(spec)
+    for old in [old for old in sys.modules if old == name or old.startswith(name + ".")]:
+        del sys.modules[old]  # loaded before: its modules are read again too
+    digest_of_sources.cache_clear()
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)

@@ -17,6 +17,8 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import logging
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -39,6 +41,7 @@ from nodegraph.plan import Literal, Plan, Planner, Step
 if TYPE_CHECKING:
     from nodegraph.session import Session
 
+log = logging.getLogger(__name__)
 IDLE, WAITING, READY, RUNNING, DONE, FAILED = range(6)
 Source = tuple[str, "Task | None", Any]  # input name, the task that makes it and the slot; or None and a literal
 
@@ -58,11 +61,11 @@ class Task:
         self.uses = 0  # tasks that still have to read it
         self.missing = 0
         self.waiters: list[Task | Wish] = []
-        self.key_waiters: list[Task] = []
+        self.key_waiters: list[Task] | None = None
         self.sources: list[Source] | None = None
         self.entry: Entry | None = None
         self.alias: tuple[Any, ...] = ()
-        self.saved: list[SavedFile] = []
+        self.saved: list[SavedFile] | None = None
         self.cause: Task | None = None  # the failed task behind a blocked one
 
     def __lt__(self, other: Task) -> bool:
@@ -88,6 +91,7 @@ class Scheduler:
         ran: ids of the nodes that ran, in order.
         cached: ids of the nodes whose result was at hand.
         errors: by id of the node that failed.
+        over: set at the end.
     """
 
     def __init__(self, session: Session, run_id: str, plan: Plan, planner: Planner, *, scope: str, priority: int,
@@ -106,8 +110,9 @@ class Scheduler:
         self._is_busy = False  # inside `_proceed` or `_finish`: a nested `_proceed` leaves the work to it
         self._fresh: list[Task] = []  # just done; held until all who wait have looked
         self._failed: dict[bytes, Task] = {}
-        self._async: set[Any] = set()
+        self._async: set[asyncio.Future[Any]] = set()
         self._started = time.perf_counter()
+        self.over = threading.Event()
         self._is_cancelled = self._is_over = False
         self._blocked = 0
         self._targets: list[Task] = []
@@ -143,6 +148,10 @@ class Scheduler:
             alias = task.alias[int(ref.slot)]
             if type(alias) is not Ref:
                 return None, alias.value
+            onward = self._tasks.get(alias.node)
+            if onward is not None and onward.state == DONE and onward.alias:  # halve the path, so that loops stay linear
+                task.alias = (*task.alias[: int(ref.slot)], onward.alias[int(alias.slot)], *task.alias[int(ref.slot) + 1 :])
+                continue
             ref = alias
 
     def _proceed(self) -> None:
@@ -154,10 +163,14 @@ class Scheduler:
         while True:
             while todo and not self._is_cancelled:
                 item = todo.popleft()
-                if type(item) is Wish:
-                    self._grant(item)
-                else:
-                    self._advance(item)  # type: ignore[arg-type]
+                try:
+                    if isinstance(item, Task):
+                        self._advance(item)
+                    else:
+                        self._grant(item)
+                except Exception as error:
+                    self._abort(item.step.id if isinstance(item, Task) else item.ref.node, error)
+                    return
             while self._fresh:
                 self._unuse(self._fresh.pop())
             if self._active or self._is_over or self._is_cancelled or not self._break_circle():
@@ -282,6 +295,7 @@ class Scheduler:
                 self._want(source)
             elif source.step.key is None:
                 missing += 1
+                source.key_waiters = source.key_waiters or []
                 source.key_waiters.append(task)
                 if source.state == IDLE:
                     source.state = WAITING
@@ -321,7 +335,7 @@ class Scheduler:
         task.sources = sources
         return True
 
-    def _wake(self, waiters: list[Any]) -> None:
+    def _wake(self, waiters: list[Any] | None) -> None:
         if not waiters:
             return
         woken, waiters[:] = waiters[:], []
@@ -410,11 +424,30 @@ class Scheduler:
     def _lost(self, task: Task) -> None:
         """A hit whose value cannot be read after all: it has to be made."""
         if task.entry is not None:
-            task.entry.pins -= 1
-        self._cache.discard(task.step.key or b"")
+            self._cache.unpin(task.entry)
         task.is_held, task.entry, task.state = False, None, IDLE
         if task.step.id in self.cached:
             self.cached.remove(task.step.id)
+
+    def _halt(self) -> None:
+        """Drops what has not begun and interrupts what has; the run ends when the last call is back."""
+        if self._is_cancelled or self._is_over:
+            return
+        self._is_cancelled = True
+        self._active -= self._foreign + sum(map(len, self._ready.values()))
+        for heap in self._ready.values():
+            heap.clear()
+        for work in self._async:
+            work.get_loop().call_soon_threadsafe(work.cancel)
+
+    def _abort(self, node: str, error: Exception) -> None:
+        """Ends the run at once: a fault of the engine itself must not leave a run without an end."""
+        log.error("run %s: the engine failed at node %s", self.id, node, exc_info=error)
+        self._is_busy = False
+        self._halt()
+        self.errors[node] = NodeError(node, self._steps[node].spec.name, f"the engine failed: {error!r}; please report it")
+        if not self._is_over:
+            self._end()
 
     def _end(self) -> None:
         self._is_over = True
@@ -422,7 +455,9 @@ class Scheduler:
             if task.step.key is not None and self._flights.get(task.step.key) is task:
                 self._land(task)
                 self._wake(task.waiters)
-            if task.is_held and not task.is_target and task.entry is not None:
+            if task.is_target:
+                task.uses = 1  # the caller's, up to `release`; readers that never ran are no more
+            elif task.is_held and task.entry is not None:
                 task.is_held = False
                 self._cache.unpin(task.entry)
         status = "cancelled" if self._is_cancelled else "error" if self.errors else "success"
@@ -432,6 +467,7 @@ class Scheduler:
             self.id, status, time.perf_counter() - self._started, len(self.ran), len(self.cached),
             max(0, len(self._steps) - touched), len(self.errors), self._blocked,
         ))  # fmt: skip
+        self.over.set()
 
     def _error_of(self, task: Task) -> NodeError:
         cause = task.cause or task

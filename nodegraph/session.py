@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import logging
 import queue
@@ -16,15 +17,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from nodegraph.cache import Cache
+from nodegraph.collector import quiet
 from nodegraph.devices import Device, DType, Lane, pick_device, torch_version
 from nodegraph.disk import DiskTier
 from nodegraph.documents import Document, open_document
 from nodegraph.errors import (
     FileProblem,
     NodegraphError,
-    Problem,
     WorkflowError,
-    did_you_mean,
 )
 from nodegraph.events import Event, RunFinished
 from nodegraph.execute import Run, Task
@@ -33,7 +33,7 @@ from nodegraph.graph import Graph, Ref
 from nodegraph.keys import digest
 from nodegraph.memory import Ledger
 from nodegraph.models import Models
-from nodegraph.plan import Plan, Planner, Step
+from nodegraph.plan import Plan, Planner, Step, numbered
 from nodegraph.registry import Registry
 from nodegraph.subgraph import Inlined, inline
 from nodegraph.why import Recipe, why
@@ -41,6 +41,7 @@ from nodegraph.workflow import Workflow, split_address
 
 log = logging.getLogger(__name__)
 GIB = 1 << 30
+LARGE = 1000  # steps from which a plan is worth hiding from the garbage collector
 SCOPES = 64  # workflows whose last recipes are kept in memory
 
 
@@ -94,7 +95,7 @@ class Session:
 
     def __init__(self, settings: Settings | None = None, *, registry: Registry | None = None) -> None:
         self.settings = settings = settings or Settings()
-        self.registry = registry or Registry().with_entry_points()
+        self.registry = Registry().with_entry_points() if registry is None else registry
         for folder in settings.node_paths:
             self.registry = self.registry.with_folder(folder)
         for file, reason in self.registry.failures.items():
@@ -105,9 +106,12 @@ class Session:
         self._ledgers: dict[str, Ledger] = {}
         self._lanes: dict[str, Lane] = {}
         self._recipes: dict[str, dict[str, Step]] = {}
+        self._plans: dict[str, Plan] = {}
         self._runs: dict[str, Run] = {}
+        self._large: set[str] = set()
         self._numbers = itertools.count(1)
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._async: threading.Thread | None = None
         folders = Folders.of(
             settings.home, roots=settings.model_roots, extra=settings.extra_model_paths, output=settings.output_dir,
             shipped=_shipped(self.registry, "models"), workflows=_shipped(self.registry, "workflows"),
@@ -129,13 +133,18 @@ class Session:
 
     def close(self) -> None:
         """Cancels what runs, writes what is to be written, and lets go of everything."""
-        for run in list(self._runs.values()):
+        with self.lock:
+            runs = list(self._runs.values())
+        for run in runs:
             run.cancel()
+        for run in runs:
+            run.over.wait()
         for name in sorted(self._lanes, key=lambda name: name == "disk"):
             self._lanes[name].close()
-        if self._loop is not None:
+        if self._loop is not None and self._async is not None:
             self._loop.call_soon_threadsafe(self._loop.stop)
-            self._loop = None
+            self._async.join()
+            self._loop = self._async = None
         if self.disk is not None:
             self.disk.close()
 
@@ -158,6 +167,10 @@ class Session:
         Raises:
             WorkflowError: with every problem.
         """
+        with quiet():
+            return self._prepare(workflow, targets, scope or workflow.name, wants_outputs)
+
+    def _prepare(self, workflow: Workflow, targets: Iterable[str] | None, scope: str, wants_outputs: bool) -> Prepared:
         inlined = self.inline(Graph.of(workflow))
         outputs = {name: inlined.follow(_ref(place)) for name, place in workflow.outputs.items()}
         planner = self.planner()
@@ -166,9 +179,14 @@ class Session:
             sinks = [name for name, node in inlined.graph.nodes.items() if self._is_sink(node.class_type)]
             if wants_outputs or not sinks:
                 wanted = [ref.node for ref in outputs.values()]
-        plan = planner.plan(inlined.graph, wanted)
-        found = {name: _numbered(ref, plan) for name, ref in outputs.items() if ref.node in plan.steps}
-        return Prepared(workflow, plan, planner, found, scope or workflow.name)
+        plan = planner.plan(inlined.graph, wanted, self._plans.get(scope))
+        with self.lock:
+            self._plans.pop(scope, None)
+            self._plans[scope] = plan
+            while len(self._plans) > SCOPES:
+                del self._plans[next(iter(self._plans))]
+        found = {name: numbered(ref, plan.steps) for name, ref in outputs.items() if ref.node in plan.steps}
+        return Prepared(workflow, plan, planner, found, scope)
 
     def planner(self) -> Planner:
         """A planner with this session's settings in its keys."""
@@ -196,6 +214,9 @@ class Session:
         )  # fmt: skip
         with self.lock:
             self._runs[run_id] = run
+            if len(prepared.plan.steps) >= LARGE:
+                self._large.add(run_id)
+                gc.freeze()  # the collector need not walk a large plan over and over while it runs
         run.start()
         return Running(run, prepared, stream)
 
@@ -226,7 +247,8 @@ class Session:
             return self._lanes[name]
 
     def ledger(self, name: str) -> Ledger:
-        """The byte budget of a device."""
+        """The byte budget of a device; `cuda` is its first, so that weights and values meet in one budget."""
+        name = name if name == "cpu" or ":" in name else f"{name}:0"
         if name not in self._ledgers:
             limit = self.settings.ram_limit if name == "cpu" else self.settings.vram_limit
             if limit is None:
@@ -256,7 +278,7 @@ class Session:
     def free_memory(self) -> str:
         """Lets go of every cached value and model not in use -> what is still held, in words."""
         with self.lock:
-            for ledger in self._ledgers.values():
+            for ledger in list(self._ledgers.values()):  # host memory may join as devices are cleared into it
                 ledger.clear()
             held = ", ".join(f"{ledger.used / GIB:.2f} GiB on {name}" for name, ledger in self._ledgers.items())
         self.device.release()
@@ -267,7 +289,8 @@ class Session:
         with self.lock:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
-                threading.Thread(target=_serve, args=(self._loop,), name="nodegraph-async", daemon=True).start()
+                self._async = threading.Thread(target=_serve, args=(self._loop,), name="nodegraph-async", daemon=True)
+                self._async.start()
             return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def settle(self, future: asyncio.Future[Any], value: Any, is_error: bool) -> None:
@@ -282,6 +305,10 @@ class Session:
     def finished(self, run: Run) -> None:
         """Forgets a run that is over, and writes down how its nodes were run."""
         self._runs.pop(run.id, None)
+        if run.id in self._large:
+            self._large.discard(run.id)
+            if not self._large:
+                gc.unfreeze()
         disk = self.disk
         if disk is not None and self.settings.keeps and run.ran:
             steps = [run.step(name) for name in run.ran]
@@ -367,9 +394,10 @@ class Running:
     def result(self) -> Result:
         """The declared outputs, after the end; lets go of the run's hold on them."""
         self.wait()
-        values = {name: self._run.value(ref.node, int(ref.slot)) for name, ref in self.outputs.items()}
-        self.release()
-        return Result(values)
+        try:
+            return Result({name: self._run.value(ref.node, int(ref.slot)) for name, ref in self.outputs.items()})
+        finally:
+            self.release()
 
     def release(self) -> None:
         """Lets go of the targets' values."""
@@ -431,6 +459,10 @@ def _serve(loop: asyncio.AbstractEventLoop) -> None:
     try:
         loop.run_forever()
     finally:
+        left = asyncio.all_tasks(loop)  # what nodes began and did not wait for
+        for task in left:
+            task.cancel()
+        loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
         loop.close()
 
 
@@ -447,19 +479,7 @@ def _shipped(registry: Registry, name: str) -> list[Path]:
 
 def _ref(place: str) -> Ref:
     node, output = split_address(place)
-    return Ref(node, int(output) if output.isdigit() else output)
-
-
-def _numbered(ref: Ref, plan: Plan) -> Ref:
-    """A link with its slot as a number."""
-    if isinstance(ref.slot, int):
-        return ref
-    spec = plan.steps[ref.node].spec
-    slot = spec.slots.get(ref.slot)
-    if slot is None:
-        fix = did_you_mean(ref.slot, spec.slots)
-        raise WorkflowError([Problem(f"it has no output {ref.slot!r}", ref.node, spec.name, expected=", ".join(spec.slots), fix=fix)])
-    return Ref(ref.node, slot)
+    return Ref(node, int(output) if output.isdecimal() else output)
 
 
 def _target(name: str, workflow: Workflow, inlined: Inlined) -> str:

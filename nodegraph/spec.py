@@ -225,14 +225,20 @@ def source_digest(function: Callable[..., Any]) -> str:
     module = sys.modules.get(function.__module__)
     file = getattr(module, "__file__", None)
     if file is None:
-        return hashlib.blake2b(function.__code__.co_code, digest_size=16).hexdigest()
-    package = function.__module__.partition(".")[0]
-    root = getattr(sys.modules.get(package), "__path__", None) if "." in function.__module__ else None
-    return _digest_of_sources(next(iter(root)) if root else file)
+        return hashlib.blake2b(_code(function.__code__).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+    root = getattr(sys.modules.get(function.__module__.partition(".")[0]), "__path__", None)
+    return digest_of_sources(next(iter(root)) if root else file)
+
+
+def _code(code: types.CodeType) -> str:
+    """Bytecode with its constants and names, for functions typed at a prompt."""
+    constants = [_code(item) if isinstance(item, types.CodeType) else repr(item) for item in code.co_consts]
+    return repr((code.co_code, constants, code.co_names, code.co_freevars))
 
 
 @lru_cache(maxsize=1024)
-def _digest_of_sources(place: str) -> str:
+def digest_of_sources(place: str) -> str:
+    """Digest of a source file, or of all in a package; read once, until a node folder is loaded again."""
     path = Path(place)
     files = sorted(path.rglob("*.py")) if path.is_dir() else [path]
     digest = hashlib.blake2b(digest_size=16)

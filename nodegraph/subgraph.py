@@ -23,7 +23,6 @@ from nodegraph.spec import Input, NodeSpec, Output
 from nodegraph.workflow import Workflow, split_address
 
 PREFIX = "workflow:"
-DEEPEST = 64
 
 
 class Inlined(NamedTuple):
@@ -58,13 +57,15 @@ def inline(graph: Graph, load: Callable[[str], Workflow]) -> Inlined:
         return Inlined(graph, {})
     problems: list[Problem] = []
     forwards: dict[tuple[str, int | str], Ref] = {}
-    pending = [(name, 0) for name, node in nodes.items() if node.class_type.startswith(PREFIX)]
+    pending: list[tuple[str, tuple[str, ...]]] = [
+        (name, ()) for name, node in nodes.items() if node.class_type.startswith(PREFIX)
+    ]
     while pending:
-        name, depth = pending.pop()
+        name, around = pending.pop()
         outer = nodes.pop(name)
         try:
-            if depth > DEEPEST:
-                raise WorkflowError.of("it contains itself", "workflows nested at most 64 deep")
+            if outer.class_type in around:
+                raise WorkflowError.of("it contains itself: " + " -> ".join([*around, outer.class_type]))
             inner = load(outer.class_type.removeprefix(PREFIX))
             body = _bind(outer, inner)
         except NodegraphError as error:
@@ -74,7 +75,7 @@ def inline(graph: Graph, load: Callable[[str], Workflow]) -> Inlined:
         for node in body:
             nodes[node.id] = node
             if node.class_type.startswith(PREFIX):
-                pending.append((node.id, depth + 1))
+                pending.append((node.id, (*around, outer.class_type)))
         for slot, (output, place) in enumerate(inner.outputs.items()):
             target, output_name = split_address(place)
             forwards[name, slot] = forwards[name, output] = Ref(f"{name}:{target}", _slot(output_name))
@@ -122,7 +123,7 @@ def input_of(workflow: Workflow, name: str, registry: Registry) -> Input:
 def _output_port(workflow: Workflow, place: str, registry: Registry) -> str:
     node, output = split_address(place)
     spec = registry.get(workflow.nodes[node].class_type)
-    slot = (int(output) if output.isdigit() else spec.slots.get(output)) if spec else None
+    slot = (int(output) if output.isdecimal() else spec.slots.get(output)) if spec else None
     if spec is None or slot is None or slot >= len(spec.outputs):
         raise DefinitionError(f"output {place!r} is no output of a known node")
     return spec.outputs[slot].port
@@ -160,4 +161,4 @@ def _forward(node: Node, inlined: Inlined) -> Node:
 
 
 def _slot(name: str) -> int | str:
-    return int(name) if name.isdigit() else name
+    return int(name) if name.isdecimal() else name

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from nodegraph.collector import quiet
 from nodegraph.errors import Problem, WorkflowError, did_you_mean
 
 VERSION = 1
@@ -84,7 +85,8 @@ class Workflow(BaseModel):
         while version < VERSION:
             document, version = cls.upgrades[version](document), version + 1
         try:
-            workflow = cls.model_validate(document)
+            with quiet():
+                workflow = cls.model_validate(document)
         except ValidationError as error:
             raise WorkflowError([_problem(item) for item in error.errors()]) from None
         workflow.check_interface()
@@ -153,11 +155,11 @@ class Workflow(BaseModel):
 
     def as_json(self) -> dict[str, Any]:
         """The whole document as JSON values, in a fixed order, without what is empty."""
-        rest = self.model_dump(by_alias=True, exclude={"nodes", "inputs"}, exclude_defaults=True)
+        rest = self.model_dump(by_alias=True, exclude={"nodegraph", "nodes", "inputs"}, exclude_defaults=True)
         inputs = {name: item.model_dump(exclude_defaults=True) for name, item in self.inputs.items()}
         known = {"nodegraph": self.nodegraph, "name": self.name, "doc": self.doc, "nodes": self.api(), "inputs": inputs}
-        ordered = {**known, "outputs": self.outputs, "requires": self.requires, "ui": self.ui, **rest}
-        return {name: value for name, value in ordered.items() if value not in ({}, "", None) or name == "nodes"}
+        known |= {"outputs": self.outputs, "requires": self.requires, "ui": self.ui}
+        return {name: value for name, value in known.items() if value not in ({}, "") or name == "nodes"} | rest
 
     def dumps(self) -> str:
         """The whole document as text: one node a line, so that it diffs."""
@@ -205,6 +207,8 @@ def _json(text: str | bytes) -> Any:
         raise WorkflowError.of(what, fix=None if decoded.strip() else "the file is empty") from None
     except UnicodeDecodeError as error:
         raise WorkflowError.of(f"not text: byte {error.start} is not UTF-8", "a JSON file or a PNG") from None
+    except ValueError as error:  # a number with more digits than Python reads
+        raise WorkflowError.of(f"not JSON: {str(error).partition(';')[0]}") from None
     except RecursionError:
         raise WorkflowError.of("the JSON is nested too deeply", "a flat object of nodes") from None
 

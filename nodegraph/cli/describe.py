@@ -1,0 +1,89 @@
+"""Inputs of nodes and workflows in words and as JSON Schema."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nodegraph.spec import Input
+
+METAVARS = {"INT": "INT", "FLOAT": "NUMBER", "BOOLEAN": "true|false", "STRING": "TEXT"}
+KINDS = {"INT": "whole number", "FLOAT": "number", "BOOLEAN": "true or false", "STRING": "text", "*": "any value"}
+SCHEMA_TYPES = {"INT": "integer", "FLOAT": "number", "BOOLEAN": "boolean", "STRING": "string", "COMBO": "string"}
+SCHEMA_LIMITS = {
+    "ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum", "multiple_of": "multipleOf",
+}  # fmt: skip
+
+
+def is_value(item: Input) -> bool:
+    """True when a document may write a value for it; else it only takes a link."""
+    return item.literal is not None
+
+
+def metavar(item: Input) -> str:
+    """What stands for its value in help."""
+    if item.file is not None:
+        return "FILE"
+    return "NAME" if item.choices is not None else METAVARS.get(item.port, "VALUE")
+
+
+def kind(item: Input) -> str:
+    """Its type in words, without limits."""
+    if item.file is not None:
+        return f"file of {item.file.kind}"
+    if item.choices is not None:
+        return "one of " + ", ".join(item.choices)
+    return KINDS.get(item.port, f"value of type {item.port}") if is_value(item) else f"link to {item.port}"
+
+
+def limits(item: Input) -> str:
+    """`1 to 10000`, `above 0`, or nothing."""
+    found = item.limits
+    low = f"{_number(found['ge'])}" if "ge" in found else f"above {_number(found['gt'])}" if "gt" in found else ""
+    high = f"{_number(found['le'])}" if "le" in found else f"below {_number(found['lt'])}" if "lt" in found else ""
+    if "ge" in found and "le" in found:
+        spoken = f"{low} to {high}"
+    else:
+        low = f"from {low}" if "ge" in found else low
+        high = f"up to {high}" if "le" in found else high
+        spoken = f"{low}, {high}" if low and high else low or high
+    steps = f"in steps of {_number(found['multiple_of'])}" if "multiple_of" in found else ""
+    return ", ".join(filter(None, [spoken, steps]))
+
+
+def expected(item: Input) -> str:
+    """Type and limits: `whole number 1 to 10000`."""
+    return f"{kind(item)} {limits(item)}".rstrip()
+
+
+def default(item: Input) -> str:
+    """`default 20`, or `required`."""
+    if item.is_required:
+        return "required"
+    value = item.default
+    text = "true" if value is True else "false" if value is False else "none" if value is None else str(value)
+    text = " ".join(text.split())
+    text = text if len(text) <= 60 else text[:57] + "..."
+    return f"default {text!r}" if isinstance(value, str) and (not text or " " in text) else f"default {text}"
+
+
+def schema(item: Input, *, is_required: bool) -> dict[str, Any]:
+    """An input as JSON Schema."""
+    found: dict[str, Any] = {}
+    if item.port in SCHEMA_TYPES:
+        found["type"] = SCHEMA_TYPES[item.port]
+    if item.choices is not None:
+        found["enum"] = list(item.choices)
+    found |= {SCHEMA_LIMITS[name]: value for name, value in item.limits.items()}
+    if not item.is_required and not is_required and item.default is not None:
+        found["default"] = item.default
+    if item.file is not None:
+        found["x-file"] = item.file.kind
+    if not is_value(item):
+        found["x-link"] = item.port
+    if item.doc:
+        found["description"] = item.doc
+    return found
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if float(value).is_integer() else f"{value:g}"
