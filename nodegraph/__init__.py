@@ -1,7 +1,7 @@
 """A typed node-graph engine for diffusion models: workflows as documents, functions and cached graphs.
 
-    import nodegraph
-    picture = nodegraph.load("text_to_image")(prompt="a large red sphere", seed=7).image
+import nodegraph
+picture = nodegraph.load("text_to_image")(prompt="a large red sphere", seed=7).image
 """
 
 from __future__ import annotations

@@ -30,7 +30,19 @@ class Entry:
         is_spoilt: True when a node changed it in place.
     """
 
-    __slots__ = ("_cache", "device", "is_spoilt", "key", "nbytes", "outputs", "pins", "saved", "score", "seconds", "tier")
+    __slots__ = (
+        "_cache",
+        "device",
+        "is_spoilt",
+        "key",
+        "nbytes",
+        "outputs",
+        "pins",
+        "saved",
+        "score",
+        "seconds",
+        "tier",
+    )
 
     def __init__(self, cache: Cache, key: bytes, outputs: tuple[Any, ...] | None, saved: tuple[SavedFile, ...],
                  seconds: float, size: int, tier: str) -> None:  # fmt: skip
@@ -126,16 +138,31 @@ class Cache:
             self._ledger(entry.device).add(entry)
         return entry.outputs
 
-    def put(self, key: bytes, outputs: tuple[Any, ...], saved: tuple[SavedFile, ...], seconds: float) -> Entry:
-        """Enters a result, pinned for the caller."""
+    def put(
+        self, key: bytes, outputs: tuple[Any, ...], saved: tuple[SavedFile, ...], seconds: float, loading: float = 0.0
+    ) -> Entry:
+        """Enters a result, pinned for the caller.
+
+        Args:
+            key: of the node.
+            outputs: a value per output.
+            saved: files of a sink.
+            seconds: what making it took.
+            loading: what loading the models it needed took; after a restart that would come on top.
+        """
         entry = Entry(self, key, outputs, saved, seconds, nbytes(outputs), "memory")
         entry.pins = 1
         self._entries[key] = entry
         self._ledger(entry.device).add(entry)
         disk = self._disk
-        if disk is not None and self._keeps and (saved or seconds > 2 * (OPEN_SECONDS + entry.nbytes / DISK_BYTES_PER_SECOND)):
+        again = seconds + loading
+        if (
+            disk is not None
+            and self._keeps
+            and (saved or again > 2 * (OPEN_SECONDS + entry.nbytes / DISK_BYTES_PER_SECOND))
+        ):
             record = [file._asdict() for file in saved]
-            self._write(lambda: None if entry.is_spoilt else disk.put(key, outputs, record, seconds) and None)
+            self._write(lambda: None if entry.is_spoilt else disk.put(key, outputs, record, again) and None)
         return entry
 
     def unpin(self, entry: Entry) -> None:

@@ -65,7 +65,9 @@ def run_node(step: Step, arguments: dict[str, Any], context: Context | None, fre
         except Exception as error:
             if not _is_out_of_memory(error):
                 raise
-            message = f"out of memory: {_first_line(error)}; still held: {held}; use a smaller size or batch, or --vram-limit"
+            message = (
+                f"out of memory: {_first_line(error)}; still held: {held}; use a smaller size or batch, or --vram-limit"
+            )
             return Outcome(error=_node_error(step, arguments, error, message, is_out_of_memory=True))
     except Interrupted as error:
         return Outcome(error=error)
@@ -84,7 +86,9 @@ async def run_async(step: Step, arguments: dict[str, Any], context: Context | No
         mapped, arguments = _lists(spec, _checked(step, arguments))
         if mapped is not None and spec.kind == "control":
             name = next(iter(mapped[0] if mapped else arguments))
-            raise _Fault(f"{name} got a list over its link; a control node takes one value, or all of them as `list[...]`")
+            raise _Fault(
+                f"{name} got a list over its link; a control node takes one value, or all of them as `list[...]`"
+            )
         before = _versions(arguments)
         try:
             rows = [arguments] if mapped is None else [{**arguments, **row} for row in mapped]
@@ -189,7 +193,9 @@ def _results(spec: NodeSpec, result: Any) -> tuple[Any, ...]:
     elif isinstance(result, tuple) and len(result) == len(outputs):
         values = tuple(result)
     else:
-        raise _Fault(f"it returned {_shown(result)}; expected a tuple of {', '.join(output.name for output in outputs)}")
+        raise _Fault(
+            f"it returned {_shown(result)}; expected a tuple of {', '.join(output.name for output in outputs)}"
+        )
     for output, value in zip(outputs, values, strict=True):
         if value is None:
             raise _Fault(f"it returned nothing for {output.name}; expected {output.port}")

@@ -32,15 +32,23 @@ class Context:
     Attributes:
         node: id of the node in its workflow.
         files: the data folders.
+        used: weights the node has asked for.
     """
 
     def __init__(
-        self, host: Host, node: str, *, device: Device, models: Models, files: Folders,
+        self,
+        host: Host,
+        node: str,
+        *,
+        device: Device,
+        models: Models,
+        files: Folders,
         metadata: Callable[[], dict[str, str]],
     ) -> None:
         self._host, self._device, self._models = host, device, models
         self.node, self.files, self._metadata = node, files, metadata
         self._expanded = 0
+        self.used: list[Weights] = []
 
     @property
     def device(self) -> torch.device:
@@ -49,6 +57,7 @@ class Context:
 
     def use(self, weights: Weights) -> AbstractContextManager[Any]:
         """The module with these weights, on the device, kept there for the length of a `with` block."""
+        self.used.append(weights)
         return self._models.use(weights)
 
     def check(self) -> None:
@@ -78,7 +87,12 @@ class Context:
         return torch.Generator("cpu").manual_seed(seed)
 
     def save(
-        self, prefix: str, extension: str, write: Callable[[BinaryIO], None], *, kind: Literal["output", "temp"] = "output"
+        self,
+        prefix: str,
+        extension: str,
+        write: Callable[[BinaryIO], None],
+        *,
+        kind: Literal["output", "temp"] = "output",
     ) -> SavedFile:
         """Writes a file of a sink: whole under its final name, or not at all.
 

@@ -45,7 +45,9 @@ class Device:
 
         checks = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available, "cpu": lambda: True}
         if self.kind in checks and not checks[self.kind]():
-            raise NodegraphError(f"device {self.name!r} is not available to this torch ({torch.__version__}); use --device cpu")
+            raise NodegraphError(
+                f"device {self.name!r} is not available to this torch ({torch.__version__}); use --device cpu"
+            )
         if self.name == "cuda":
             return torch.device("cuda", torch.cuda.current_device())
         return torch.device(self.name)
@@ -78,7 +80,9 @@ def pick_device(name: str = "auto") -> Device:
         return Device("cuda" if _has_cuda() else "cpu")
     if name.partition(":")[0] not in ("cpu", "cuda", "mps", "xpu"):
         fix = did_you_mean(name, ["cpu", "cuda", "mps", "xpu"])
-        raise NodegraphError(f"device {name!r} is unknown; one of auto, cpu, cuda, cuda:N, mps, xpu" + (f"; {fix}" if fix else ""))
+        raise NodegraphError(
+            f"device {name!r} is unknown; one of auto, cpu, cuda, cuda:N, mps, xpu" + (f"; {fix}" if fix else "")
+        )
     return Device(name)
 
 

@@ -142,7 +142,9 @@ class DiskTier:
     def digest(self, path: str, status: os.stat_result, compute: Callable[[], str]) -> str:
         """The digest of a file's content, computed again only when its size, time or inode changed."""
         place = (status.st_size, status.st_mtime_ns, status.st_ino)
-        row = self._guard("read", lambda: self._row("select size, mtime, inode, digest from digests where path=?", path))
+        row = self._guard(
+            "read", lambda: self._row("select size, mtime, inode, digest from digests where path=?", path)
+        )
         if row is not None and tuple(row[:3]) == place:
             return row[3]
         found = compute()

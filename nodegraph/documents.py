@@ -62,7 +62,9 @@ def from_picture(path: Path) -> Workflow:
         return ours
     if isinstance(texts.get("prompt"), str):
         return Workflow.parse(texts["prompt"])
-    raise FileProblem(f"{path.name} carries no workflow; use a picture saved by nodegraph or ComfyUI, with its metadata kept")
+    raise FileProblem(
+        f"{path.name} carries no workflow; use a picture saved by nodegraph or ComfyUI, with its metadata kept"
+    )
 
 
 def metadata_of(workflow: Workflow, registry: Registry) -> dict[str, str]:

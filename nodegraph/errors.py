@@ -41,7 +41,9 @@ class Problem:
         return f"node {self.node}{class_type}" + (f" {self.input}" if self.input else "")
 
     def __str__(self) -> str:
-        return "; ".join(filter(None, [f"{self.where}: {self.what}", self.expected and f"expected {self.expected}", self.fix]))
+        return "; ".join(
+            filter(None, [f"{self.where}: {self.what}", self.expected and f"expected {self.expected}", self.fix])
+        )
 
     def as_json(self) -> dict[str, str | None]:
         """The problem as a flat JSON object."""

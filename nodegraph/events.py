@@ -126,7 +126,9 @@ Event = (
 
 def as_json(event: Event) -> dict[str, Any]:
     """The event as a flat JSON object with its `type` first."""
-    values = {name: value._asdict() if isinstance(value, SavedFile) else value for name, value in event._asdict().items()}
+    values = {
+        name: value._asdict() if isinstance(value, SavedFile) else value for name, value in event._asdict().items()
+    }
     if isinstance(event, NodePreview):
         values["image"] = f"<{len(event.image)} bytes>"
     return {"type": type(event).__name__, **values}

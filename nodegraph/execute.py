@@ -58,7 +58,9 @@ class Run(Scheduler):
 
     def __init__(self, session: Session, run_id: str, plan: Plan, planner: Planner, *, document: Workflow | None,
                  scope: str, priority: int, wants_values: bool, emit: Callable[[Event], None]) -> None:  # fmt: skip
-        super().__init__(session, run_id, plan, planner, scope=scope, priority=priority, wants_values=wants_values, emit=emit)
+        super().__init__(
+            session, run_id, plan, planner, scope=scope, priority=priority, wants_values=wants_values, emit=emit
+        )
         self._document = document
 
     # What the session calls
@@ -214,8 +216,9 @@ class Run(Scheduler):
         if not task.step.spec.takes_context:
             return None
         session = self._session
-        return Context(self, task.step.id, device=session.device, models=session.models, files=session.folders,
-                       metadata=self._metadata)  # fmt: skip
+        task.context = Context(self, task.step.id, device=session.device, models=session.models, files=session.folders,
+                               metadata=self._metadata)  # fmt: skip
+        return task.context
 
     def _metadata(self) -> dict[str, str]:
         return {} if self._document is None else metadata_of(self._document, self._session.registry)
@@ -247,7 +250,11 @@ class Run(Scheduler):
                 task.alias = outcome.outputs
             else:
                 assert step.key is not None
-                task.entry = self._cache.put(step.key, outcome.outputs, tuple(task.saved or ()), seconds)
+                loading = 0.0
+                if task.context is not None:
+                    loading = sum(map(self._session.models.seconds_of, task.context.used))
+                    task.context = None
+                task.entry = self._cache.put(step.key, outcome.outputs, tuple(task.saved or ()), seconds, loading)
                 task.is_held = True
                 task.uses += 1
                 self._fresh.append(task)

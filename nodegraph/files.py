@@ -172,7 +172,9 @@ class Folders:
                 with contextlib.suppress(OSError):
                     draft.unlink(missing_ok=True)
         except OSError as error:
-            raise StorageError(f"{folder} cannot be written: {error.strerror or error}; nothing was saved there") from error
+            raise StorageError(
+                f"{folder} cannot be written: {error.strerror or error}; nothing was saved there"
+            ) from error
         place = "" if subfolder == "." else subfolder
         named = "output" if kind == "output" else "temp"
         return SavedFile(path.name, place, named, str(path), path.stat().st_size, extension)
@@ -207,7 +209,9 @@ def _split(kind: str, name: str) -> tuple[str, str]:
     clean = name.replace("\\", "/").strip()
     parts = clean.split("/")
     if not clean or clean.startswith("/") or ".." in parts or "\0" in clean or re.match(r"[A-Za-z]:", clean):
-        raise FileProblem(f"{name!r} is not the name of a file inside the {kind} folder; write it relative to that folder")
+        raise FileProblem(
+            f"{name!r} is not the name of a file inside the {kind} folder; write it relative to that folder"
+        )
     return kind, clean
 
 
@@ -223,7 +227,9 @@ def _files(root: Path, kind: str) -> Iterator[Path]:
             folders.clear()
             yield Path(folder)
             continue
-        yield from (Path(folder, name) for name in files if name.lower().endswith(suffixes) and not name.startswith("."))
+        yield from (
+            Path(folder, name) for name in files if name.lower().endswith(suffixes) and not name.startswith(".")
+        )
 
 
 def _near(name: str, names: list[str]) -> str | None:

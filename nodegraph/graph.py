@@ -93,7 +93,9 @@ class Graph:
 
         graph: networkx.DiGraph[str] = networkx.DiGraph()
         graph.add_nodes_from(self.nodes)
-        graph.add_edges_from((source, name) for name, node in self.nodes.items() for source in links(node) if source in self.nodes)
+        graph.add_edges_from(
+            (source, name) for name, node in self.nodes.items() for source in links(node) if source in self.nodes
+        )
         return graph
 
     def cycles(self, within: Iterable[str]) -> list[list[str]]:

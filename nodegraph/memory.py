@@ -79,7 +79,9 @@ def rebuild(value: V, change: Callable[[torch.Tensor], torch.Tensor]) -> V:
         result = {name: rebuild(item, change) for name, item in value.items()}
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = dataclasses.fields(value)
-        result = dataclasses.replace(value, **{field.name: rebuild(getattr(value, field.name), change) for field in fields})
+        result = dataclasses.replace(
+            value, **{field.name: rebuild(getattr(value, field.name), change) for field in fields}
+        )
     return result
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -61,15 +61,19 @@ class Models:
     Args:
         device: where they are held.
         dtype: `auto` is fp32 on a CPU; elsewhere fp16, and for the VAE bf16, which does not overflow.
-        ledger: the device's byte budget.
+        ledger: gives the device's byte budget, when first needed: asking a device for its memory may import torch.
         lock: guards the ledger.
     """
 
-    def __init__(self, device: Device, dtype: DType, ledger: Ledger, lock: threading.RLock) -> None:
-        self._device, self._dtype, self._ledger, self._lock = device, dtype, ledger, lock
+    def __init__(self, device: Device, dtype: DType, ledger: Callable[[], Ledger], lock: threading.RLock) -> None:
+        self._device, self._dtype, self._find_ledger, self._lock = device, dtype, ledger, lock
         self._loaded: dict[tuple[str, str], LoadedModel] = {}
         self._loading: dict[tuple[str, str], threading.Lock] = {}
         self.loads = 0
+
+    @property
+    def _ledger(self) -> Ledger:
+        return self._find_ledger()
 
     @property
     def loaded(self) -> Mapping[tuple[str, str], LoadedModel]:
@@ -105,6 +109,11 @@ class Models:
                 entry.pins -= 1
                 if self._ledger.used > self._ledger.budget:
                     self._ledger.make_room(0)
+
+    def seconds_of(self, weights: Weights) -> float:
+        """What loading these weights took, or 0 when they are not in memory."""
+        found = self._loaded.get((weights.fingerprint, self.dtype_of(weights.role)))
+        return 0.0 if found is None else found.seconds
 
     def forget(self, key: tuple[str, str]) -> None:
         """Drops a module; called by the ledger."""

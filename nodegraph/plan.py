@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -13,10 +12,10 @@ from pydantic import ValidationError
 from nodegraph.errors import (
     FileProblem,
     Kind,
+    NodegraphError,
     Problem,
     WorkflowError,
     did_you_mean,
-    nearest,
 )
 from nodegraph.graph import CycleError, Graph, Node, Ref
 from nodegraph.keys import (
@@ -29,6 +28,7 @@ from nodegraph.keys import (
     node_key,
     node_prefix,
 )
+from nodegraph.mistakes import literal_problems, missing, misspelt, not_a_link, report_link
 from nodegraph.registry import Registry
 from nodegraph.spec import MISSING, Input, NodeSpec
 from nodegraph.types import FileRef, accepts
@@ -175,7 +175,9 @@ class Planner:
             for node in unknown:
                 self._compile(node, problems)
             fix = "add a SaveImage or PreviewImage node, or declare outputs"
-            problems.append(Problem("it has no outputs", expected="a node that saves something", fix=fix, type="prompt_no_outputs"))
+            problems.append(
+                Problem("it has no outputs", expected="a node that saves something", fix=fix, type="prompt_no_outputs")
+            )
             return (), problems
         wanted = tuple(dict.fromkeys(targets))
         return wanted, [
@@ -192,7 +194,11 @@ class Planner:
         spec = self._registry.get(node.class_type)
         if spec is None:
             found = self._registry.nearest(node.class_type)
-            fix = f"did you mean {found!r}?" if found else "install the package that has it, or name its folder with --node-path"
+            fix = (
+                f"did you mean {found!r}?"
+                if found
+                else "install the package that has it, or name its folder with --node-path"
+            )
             if self._registry.failures:
                 fix += "; these node files did not load: " + ", ".join(self._registry.failures)
             problems.append(
@@ -206,7 +212,9 @@ class Planner:
             tag = input_tag(item.name)
             has_literal = item.default is not MISSING and item.file is None
             rows.append(_Row(item.name, tag, item, literal_part(tag, item.default) if has_literal else b""))
-        is_steady = spec.is_cached and not spec.fingerprint and not spec.check and not any(row.item.file for row in rows)
+        is_steady = (
+            spec.is_cached and not spec.fingerprint and not spec.check and not any(row.item.file for row in rows)
+        )
         compiled = _Compiled(spec, node_prefix(spec.name, spec.version, salt), tuple(rows), is_steady)
         self._compiled[spec.name] = compiled
         return compiled
@@ -222,7 +230,7 @@ class Planner:
             try:
                 literals = spec.validate(literals)
             except ValidationError as error:
-                problems += _literal_problems(node, spec, error)
+                problems += literal_problems(node, spec, error)
         arguments: dict[str, Any] = {}
         parts: list[bytes] = []
         is_known = spec.kind != "control"
@@ -232,7 +240,7 @@ class Planner:
                 source = steps.get(value.node) or known.get(value.node)
                 slot = None if source is None else _slot(value.slot, source.spec)
                 if source is None or slot is None or not _fits(source.spec.outputs[slot].port, item):
-                    _report_link(node, item, value, source, slot, graph, problems)
+                    report_link(node, item, value, source, slot, graph, problems)
                     continue
                 arguments[name] = value if slot == value.slot else Ref(value.node, slot)
                 if source.key is None:
@@ -244,11 +252,11 @@ class Planner:
             if value is MISSING:
                 value = item.default
                 if value is MISSING:
-                    problems.append(_missing(node, item))
+                    problems.append(missing(node, item))
                     continue
                 part = default_part
             elif item.literal is None:
-                problems.append(_not_a_link(node, item, value))
+                problems.append(not_a_link(node, item, value))
                 continue
             elif name in literals:
                 value = literals[name]
@@ -263,9 +271,13 @@ class Planner:
             arguments[name] = value
             parts.append(part or tag + canonical(value))
         if not given.keys() <= spec.by_name.keys():
-            problems += _misspelt(node, spec)
+            problems += misspelt(node, spec)
         if (spec.fingerprint is not None or not spec.is_cached) and len(problems) == before:
-            parts.append(self._outside(spec, arguments, node.id))
+            try:
+                parts.append(self._outside(spec, arguments, node.id))
+            except Exception as error:  # as for its check
+                what = str(error) if isinstance(error, NodegraphError) else f"its fingerprint failed: {error!r}"
+                problems.append(Problem(what, node.id, node.class_type, type="custom_validation_failed"))
         key = node_key(compiled.prefix, parts) if is_known else None
         return Step(node.id, spec, arguments, tuple(parts), key, given)
 
@@ -343,7 +355,9 @@ def numbered(ref: Ref, steps: Mapping[str, Step]) -> Ref:
     if slot is None:
         fix = did_you_mean(str(ref.slot), spec.slots)
         expected = ", ".join(spec.slots) or "nothing: it has no outputs"
-        raise WorkflowError([Problem(f"it has no output {ref.slot!r}", ref.node, spec.name, expected=expected, fix=fix)])
+        raise WorkflowError(
+            [Problem(f"it has no output {ref.slot!r}", ref.node, spec.name, expected=expected, fix=fix)]
+        )
     return Ref(ref.node, slot)
 
 
@@ -365,89 +379,6 @@ def _checked(step: Step) -> list[Problem]:
     literals = {name: value for name, value in step.arguments.items() if type(value) is not Ref}
     try:
         sentences = list(step.spec.check(**literals))
-    except FileProblem as error:
-        sentences = [str(error)]
+    except Exception as error:  # a user's check may fail in any way; the other problems must still be told
+        sentences = [str(error) if isinstance(error, NodegraphError) else f"its check failed: {error!r}"]
     return [Problem(what, step.id, step.spec.name, type="custom_validation_failed") for what in sentences]
-
-
-def _report_link(
-    node: Node, item: Input, ref: Ref, source: Step | None, slot: int | None, graph: Graph, problems: list[Problem]
-) -> None:
-    def add(what: str, expected: str, fix: str | None, kind: str) -> None:
-        problems.append(Problem(what, node.id, node.class_type, item.name, expected, fix, kind))
-
-    if ref.node not in graph.nodes and source is None:
-        add(f"links to node {ref.node!r}, which does not exist", "a link to a node of this workflow",
-            did_you_mean(ref.node, graph.nodes), "bad_linked_input")  # fmt: skip
-    elif item.file is not None:
-        add("is linked, but which file it is must be known before the run", "the name of a file", "write the name here", "bad_linked_input")
-    elif source is None:
-        return  # the source is an unknown node, already reported, or part of a circle
-    elif slot is None:
-        names = [output.name for output in source.spec.outputs]
-        expected = ", ".join(f"{index} ({name})" for index, name in enumerate(names)) or "nothing: it has no outputs"
-        add(f"links to output {ref.slot!r} of node {ref.node} ({source.spec.name}), which it does not have",
-            expected, did_you_mean(str(ref.slot), names), "bad_linked_input")  # fmt: skip
-    else:
-        port = source.spec.outputs[slot].port
-        fits = [f"[{source.id!r}, {output.name!r}]" for output in source.spec.outputs if accepts(output.port, item.port)]
-        add(f"gets {port} from node {source.id} ({source.spec.name})", item.port,
-            f"link it to {fits[0]}" if fits else f"link it to a node that gives {item.port}", "return_type_mismatch")  # fmt: skip
-
-
-def _missing(node: Node, item: Input) -> Problem:
-    near = next((name for name in node.inputs if nearest(name, [item.name])), None)
-    fix = f"{near!r} is not an input; rename it to {item.name!r}" if near else None
-    expected = f"a link to {item.port}" if item.literal is None else f"a value of type {item.port}"
-    return Problem("is missing", node.id, node.class_type, item.name, expected, fix, "required_input_missing")
-
-
-def _not_a_link(node: Node, item: Input, value: Any) -> Problem:
-    what = f"{_short(value)} is not a link"
-    return Problem(what, node.id, node.class_type, item.name, f"[node id, output] giving {item.port}", type="bad_linked_input")
-
-
-def _misspelt(node: Node, spec: NodeSpec) -> list[Problem]:
-    """Names that are no inputs but nearly are; others are ignored, as clients add names of their own."""
-    free = [item.name for item in spec.inputs if item.name not in node.inputs and not item.is_required]
-    return [
-        Problem("is not an input", node.id, node.class_type, name, fix=f"did you mean {near!r}?", type="unknown_input")
-        for name in node.inputs
-        if name not in spec.by_name and len(name) > 2 and (near := nearest(name, free))
-    ]
-
-
-_TYPES = {
-    "greater_than_equal": "value_smaller_than_min", "greater_than": "value_smaller_than_min",
-    "less_than_equal": "value_bigger_than_max", "less_than": "value_bigger_than_max", "literal_error": "value_not_in_list",
-}  # fmt: skip
-_NAMES = {"INT": "a whole number", "FLOAT": "a number", "STRING": "a text", "BOOLEAN": "true or false"}
-
-
-def _literal_problems(node: Node, spec: NodeSpec, error: ValidationError) -> list[Problem]:
-    problems: list[Problem] = []
-    for item in error.errors(include_url=False):
-        found = spec.by_name[str(item["loc"][0])]
-        kind = _TYPES.get(item["type"], "invalid_input_type")
-        value = node.inputs[found.name]
-        fix = None
-        if found.choices is not None:
-            what, fix = f"{_short(value)} is unknown", did_you_mean(str(value), found.choices)
-            shown = ", ".join(found.choices[:20]) + (", ..." if len(found.choices) > 20 else "")
-            expected = f"one of {shown}"
-        else:
-            what = f"{_short(value)} is {'out of range' if kind.startswith('value_') else 'of the wrong type'}"
-            expected = _NAMES.get(found.port, found.port) + _range(found.limits)
-        problems.append(Problem(what, node.id, spec.name, found.name, expected, fix, kind))
-    return problems
-
-
-def _range(limits: Mapping[str, float]) -> str:
-    words = {"ge": "from {}", "gt": "above {}", "le": "up to {}", "lt": "below {}", "multiple_of": "in steps of {}"}
-    said = [words[name].format(limits[name]) for name in words if name in limits]
-    return (" " + " ".join(said)) if said else ""
-
-
-def _short(value: Any) -> str:
-    text = re.sub(r"\s+", " ", repr(value))
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -72,10 +72,13 @@ class Registry:
 
     def with_entry_points(self) -> Registry:
         """A registry with the built-in nodes and those of installed packages added."""
-        registry = self
+        registry, failures = self, dict(self.failures)
         for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
-            registry = registry.with_module(entry.load())
-        return registry
+            try:
+                registry = registry.with_module(entry.load())
+            except Exception as error:  # one broken package must not take the others with it
+                failures[f"package {entry.value}"] = str(error) if isinstance(error, DefinitionError) else repr(error)
+        return Registry(registry.specs, failures)
 
     def with_folder(self, folder: Path | str) -> Registry:
         """A registry with every `.py` file and package of a folder added.

@@ -33,54 +33,15 @@ from nodegraph.events import (
     NodeFailed,
     RunFinished,
     Saved,
-    SavedFile,
 )
 from nodegraph.graph import Ref
 from nodegraph.plan import Literal, Plan, Planner, Step
+from nodegraph.task import DONE, FAILED, IDLE, READY, RUNNING, WAITING, Source, Task, Wish
 
 if TYPE_CHECKING:
     from nodegraph.session import Session
 
 log = logging.getLogger(__name__)
-IDLE, WAITING, READY, RUNNING, DONE, FAILED = range(6)
-Source = tuple[str, "Task | None", Any]  # input name, the task that makes it and the slot; or None and a literal
-
-
-class Task:
-    """A node of a run."""
-
-    __slots__ = ("alias", "cause", "entry", "is_held", "is_target", "is_wanted", "key_waiters", "missing", "order",
-                 "run", "saved", "sources", "state", "step", "uses", "waiters")  # fmt: skip
-
-    def __init__(self, run: Scheduler, step: Step, order: int) -> None:
-        self.run, self.step, self.order = run, step, order
-        self.state = IDLE
-        self.is_wanted = False  # its value is, not only its identity
-        self.is_target = False
-        self.is_held = False  # its entry is pinned by this run
-        self.uses = 0  # tasks that still have to read it
-        self.missing = 0
-        self.waiters: list[Task | Wish] = []
-        self.key_waiters: list[Task] | None = None
-        self.sources: list[Source] | None = None
-        self.entry: Entry | None = None
-        self.alias: tuple[Any, ...] = ()
-        self.saved: list[SavedFile] | None = None
-        self.cause: Task | None = None  # the failed task behind a blocked one
-
-    def __lt__(self, other: Task) -> bool:
-        return self.order < other.order
-
-
-class Wish:
-    """A control node's wait for the value of a handle."""
-
-    __slots__ = ("future", "missing", "ref", "run", "task")
-
-    def __init__(self, run: Scheduler, ref: Ref, future: asyncio.Future[Any]) -> None:
-        self.run, self.ref, self.future = run, ref, future
-        self.missing = 0
-        self.task: Task | None = None
 
 
 class Scheduler:
@@ -149,8 +110,14 @@ class Scheduler:
             if type(alias) is not Ref:
                 return None, alias.value
             onward = self._tasks.get(alias.node)
-            if onward is not None and onward.state == DONE and onward.alias:  # halve the path, so that loops stay linear
-                task.alias = (*task.alias[: int(ref.slot)], onward.alias[int(alias.slot)], *task.alias[int(ref.slot) + 1 :])
+            if (
+                onward is not None and onward.state == DONE and onward.alias
+            ):  # halve the path, so that loops stay linear
+                task.alias = (
+                    *task.alias[: int(ref.slot)],
+                    onward.alias[int(alias.slot)],
+                    *task.alias[int(ref.slot) + 1 :],
+                )
                 continue
             ref = alias
 
@@ -187,7 +154,10 @@ class Scheduler:
         """With nothing left to do, a task that still waits can only wait for itself: fails it. True when there was one."""
         for task in self._tasks.values():
             if task.state == WAITING and task.is_wanted:
-                self._fail(task, NodeError(task.step.id, task.step.spec.name, "it waits for itself: its expansion forms a circle"))
+                self._fail(
+                    task,
+                    NodeError(task.step.id, task.step.spec.name, "it waits for itself: its expansion forms a circle"),
+                )
                 return True
         return False
 
@@ -445,7 +415,9 @@ class Scheduler:
         log.error("run %s: the engine failed at node %s", self.id, node, exc_info=error)
         self._is_busy = False
         self._halt()
-        self.errors[node] = NodeError(node, self._steps[node].spec.name, f"the engine failed: {error!r}; please report it")
+        self.errors[node] = NodeError(
+            node, self._steps[node].spec.name, f"the engine failed: {error!r}; please report it"
+        )
         if not self._is_over:
             self._end()
 

@@ -335,5 +335,7 @@ def _output(where: str, hint: Any, name: str | None) -> Output:
     if port is None:
         port = ANY if base is Any or isinstance(base, TypeVar) else LITERAL_PORTS.get(base)
     if port is None:
-        raise DefinitionError(f"{where}: result type {base!r} is no port; write Annotated[..., Port('NAME')] or int, ...")
+        raise DefinitionError(
+            f"{where}: result type {base!r} is no port; write Annotated[..., Port('NAME')] or int, ..."
+        )
     return Output(name or port, port, is_each)

@@ -92,9 +92,11 @@ def spec_of_workflow(name: str, workflow: Workflow, registry: Registry) -> NodeS
         DefinitionError: it declares no outputs, or binds what does not exist.
     """
     if not workflow.outputs:
-        raise DefinitionError(f"workflow {name!r} declares no outputs; add \"outputs\": {{\"image\": \"8.IMAGE\"}}")
+        raise DefinitionError(f'workflow {name!r} declares no outputs; add "outputs": {{"image": "8.IMAGE"}}')
     inputs = tuple(input_of(workflow, declared, registry) for declared in workflow.inputs)
-    outputs = tuple(Output(declared, _output_port(workflow, place, registry)) for declared, place in workflow.outputs.items())
+    outputs = tuple(
+        Output(declared, _output_port(workflow, place, registry)) for declared, place in workflow.outputs.items()
+    )
     return NodeSpec(
         PREFIX + name, workflow.name or name, "workflows", workflow.doc, inputs, outputs, _inert, workflow=workflow
     )

@@ -66,7 +66,11 @@ def why(before: Recipe | None, step: Step) -> str:
 
 def _difference(name: str, before: str, now: str, argument: Any) -> str:
     if isinstance(argument, Ref):
-        return f"{name} changed upstream (node {argument.node})" if before == now else f"{name} changed from {before} to {now}"
+        return (
+            f"{name} changed upstream (node {argument.node})"
+            if before == now
+            else f"{name} changed from {before} to {now}"
+        )
     if isinstance(argument, FileRef) and before == now:
         return f"the content of {name} {now} changed"
     return f"{name} changed from {before} to {now}"

@@ -17,7 +17,7 @@ VERSION = 1
 class NodeDocument(BaseModel):
     """One node as written: its type, and its inputs by name, each a literal or a link `[id, slot]`."""
 
-    model_config = ConfigDict(extra="allow", populate_by_name=True)
+    model_config = ConfigDict(extra="allow")
 
     class_type: str
     inputs: dict[str, Any] = Field(default_factory=dict)
@@ -121,7 +121,9 @@ class Workflow(BaseModel):
             node, name = split_address(address)
             if node not in nodes or not name:
                 expected = "'<node id>.<input>'"
-                missing.append(Problem(f"{address!r} names no node input", expected=expected, fix=did_you_mean(node, nodes)))
+                missing.append(
+                    Problem(f"{address!r} names no node input", expected=expected, fix=did_you_mean(node, nodes))
+                )
                 continue
             inputs = {**nodes[node].inputs, name: {"__value__": value} if isinstance(value, list) else value}
             nodes[node] = nodes[node].model_copy(update={"inputs": inputs})

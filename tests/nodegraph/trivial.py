@@ -223,9 +223,9 @@ async def unrolled(*, ctx: Context, times: int, value: Lazy[int], step: int = 1)
 
 
 @node("Expand", category="t")
-async def expand(*, ctx: Context, class_type: str, value: Lazy[Any]) -> Any:
+async def expand(*, ctx: Context, kind: str, value: Lazy[Any]) -> Any:
     """One node of any type around a value."""
-    return ctx.expand(class_type, a=value)[0]
+    return ctx.expand(kind, a=value)[0]
 
 
 SPECS = [getattr(found, NODE_ATTRIBUTE) for found in list(globals().values()) if hasattr(found, NODE_ATTRIBUTE)]
