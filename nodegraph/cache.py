@@ -27,12 +27,15 @@ class Entry:
         saved: files of a sink.
         seconds: what making it took.
         tier: where it was when found: `memory` or `disk`.
+        device: where the values are; short of room, those of a device go to host memory for a while.
+        home: where they were made, and are used.
         is_spoilt: True when a node changed it in place.
     """
 
     __slots__ = (
         "_cache",
         "device",
+        "home",
         "is_spoilt",
         "key",
         "nbytes",
@@ -51,7 +54,7 @@ class Entry:
         self.pins = 0
         self.score = 0.0
         self.is_spoilt = False
-        self.device = HOST if outputs is None else device_of(outputs)
+        self.device = self.home = HOST if outputs is None else device_of(outputs)
 
     def evict(self) -> None:
         """Moves down a tier; called by the ledger."""
@@ -134,7 +137,13 @@ class Cache:
                 self._remove(entry)
                 return None
             entry.outputs = found
-            entry.nbytes, entry.device = nbytes(found), device_of(found)
+            entry.nbytes = nbytes(found)
+            entry.device = entry.home = device_of(found)
+            self._ledger(entry.device).add(entry)
+        elif entry.device != entry.home:
+            self._ledger(entry.device).remove(entry)
+            entry.outputs = self._mover(entry.outputs, entry.home)
+            entry.device = entry.home
             self._ledger(entry.device).add(entry)
         return entry.outputs
 

@@ -136,14 +136,14 @@ def _with(context: Context | None, arguments: dict[str, Any]) -> dict[str, Any]:
 
 def _checked(step: Step, arguments: dict[str, Any]) -> dict[str, Any]:
     """Values that came over links into widget inputs, checked as the document's literals are."""
-    inputs = step.spec.by_name
-    linked = {
-        name: arguments[name]
-        for name, argument in step.arguments.items()
-        if type(argument) is Ref and inputs[name].literal not in (None, Any) and type(arguments[name]) is not Lazy
-    }
+    linked: dict[str, Any] = {}
+    for name in step.spec.widgets:
+        if type(step.arguments[name]) is Ref and type(arguments[name]) is not Lazy:
+            linked[name] = arguments[name]
     if not linked:
         return arguments
+    if len(linked) == len(arguments):
+        arguments = {}
     lists = {name: linked.pop(name) for name in list(linked) if type(linked[name]) is Each}
     items = {name: Each(_valid(step.spec, {name: item})[name] for item in value) for name, value in lists.items()}
     return {**arguments, **_valid(step.spec, linked), **items}
@@ -163,6 +163,8 @@ def _lists(spec: NodeSpec, arguments: dict[str, Any]) -> tuple[list[dict[str, An
 
     Shorter lists repeat their last item, as ComfyUI's do.
     """
+    if not spec.has_lists and Each not in map(type, arguments.values()):
+        return None, arguments
     mapped: dict[str, Each[Any]] = {}
     plain = arguments
     for name, value in arguments.items():
@@ -186,6 +188,8 @@ def _results(spec: NodeSpec, result: Any) -> tuple[Any, ...]:
     """What a function returned, as one value per output."""
     outputs = spec.outputs
     if len(outputs) == 1:
+        if result is not None and not outputs[0].is_each and not isinstance(result, tuple):
+            return (result,)
         is_named = isinstance(result, tuple) and getattr(result, "_fields", None) == (outputs[0].name,)
         values: tuple[Any, ...] = result if is_named else (result,)
     elif not outputs:

@@ -31,13 +31,16 @@ def encode(value: Any) -> tuple[Any, dict[str, torch.Tensor]]:
     return _encode(value, found), found
 
 
-def decode(structure: Any, found: Mapping[str, torch.Tensor], packages: Collection[str]) -> Any:
+def decode(
+    structure: Any, found: Mapping[str, torch.Tensor], packages: Collection[str], device: str = "cpu"
+) -> Any:
     """The value again.
 
     Args:
         structure: JSON from `encode`.
         found: its tensors.
         packages: the packages whose dataclasses may be made.
+        device: where tensors go that were not on the CPU.
 
     Raises:
         NotStorable: it names a type outside these packages, or one that has changed.
@@ -46,15 +49,15 @@ def decode(structure: Any, found: Mapping[str, torch.Tensor], packages: Collecti
         return structure
     kind, body = structure["is"], structure["of"]
     if kind == "tensor":
-        return found[body]
+        return found[body].to(device) if "on" in structure else found[body]
     if kind == "dict":
-        return {name: decode(item, found, packages) for name, item in body.items()}
+        return {name: decode(item, found, packages, device) for name, item in body.items()}
     if kind in ("list", "tuple", "each"):
-        items = [decode(item, found, packages) for item in body]
+        items = [decode(item, found, packages, device) for item in body]
         return items if kind == "list" else Each(items) if kind == "each" else tuple(items)
     made = _dataclass(kind, packages)
     try:
-        return made(**{name: decode(item, found, packages) for name, item in body.items()})
+        return made(**{name: decode(item, found, packages, device) for name, item in body.items()})
     except TypeError as error:
         raise NotStorable(f"{kind} has other fields now") from error
 
@@ -106,7 +109,8 @@ def _encode(value: Any, found: dict[str, Any]) -> Any:
     if isinstance(value, torch.Tensor) and value.layout == torch.strided and not value.is_meta:
         name = str(len(found))
         found[name] = value
-        return {"is": "tensor", "of": name}
+        place = {} if value.device.type == "cpu" else {"on": value.device.type}
+        return {"is": "tensor", "of": name, **place}
     raise NotStorable(f"{type(value).__name__} has no form on disk")
 
 

@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import metadata
 from typing import TYPE_CHECKING, Literal
 
@@ -86,6 +87,7 @@ def pick_device(name: str = "auto") -> Device:
     return Device(name)
 
 
+@lru_cache(maxsize=1)
 def torch_version() -> str:
     """The installed torch, from its metadata."""
     try:

@@ -45,10 +45,11 @@ class DiskTier:
         folder: made when missing.
         budget: bytes of values; the least used go first.
         packages: packages whose dataclasses may be read back.
+        device: where values of a device go back to.
     """
 
-    def __init__(self, folder: Path, budget: int, packages: Collection[str]) -> None:
-        self.folder, self.budget, self._packages = folder, budget, packages
+    def __init__(self, folder: Path, budget: int, packages: Collection[str], device: str = "cpu") -> None:
+        self.folder, self.budget, self._packages, self._device = folder, budget, packages, device
         self._lock = threading.RLock()
         self._database: sqlite3.Connection | None = None
         self._keys: set[bytes] = set()
@@ -94,7 +95,7 @@ class DiskTier:
             raise KeyError(key.hex())
         try:
             structure, found = (json.loads(row[0]), {}) if row[0] is not None else codec.read_file(self._path(key))
-            value = codec.decode(structure, found, self._packages)
+            value = codec.decode(structure, found, self._packages, self._device)
         except Exception as error:  # a damaged value may fail in any way
             log.warning("cached value %s cannot be read and is made again: %s", key.hex(), error)
             self.delete([key])

@@ -93,7 +93,7 @@ def _ours(text: Any) -> Workflow | None:
         return None
     try:
         document = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return Workflow.of(document) if isinstance(document, dict) and "nodegraph" in document else None
 

@@ -152,7 +152,7 @@ class Run(Scheduler):
             for each, step in steps.items():
                 self._order[each] = len(self._order)
                 self._steps[each] = step
-        slots = len(steps[made.id].spec.outputs) if made.id in steps else inlined.outputs(made.id)
+        slots = len(steps[made.id].spec.outputs if made.id in steps else inlined.outputs[made.id])
         refs = [inlined.follow(Ref(made.id, slot)) for slot in range(slots)]
         return tuple(Lazy(numbered(ref, self._steps), self._fetch) for ref in refs)
 
@@ -189,9 +189,10 @@ class Run(Scheduler):
             if source is None:
                 values[name] = slot
                 continue
-            outputs = None if source.entry is None else source.entry.outputs
+            entry = source.entry
+            outputs = entry.outputs if entry is not None and entry.device == entry.home else None
             if outputs is None:
-                outputs = None if source.entry is None else self._cache.outputs(source.entry)
+                outputs = None if entry is None else self._cache.outputs(entry)
                 if outputs is None:
                     self._lost(source)
                     self._active -= 1

@@ -31,6 +31,7 @@ MODEL_KINDS: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 """Kinds of models and the folders of each, as ComfyUI names them."""
 
+FOLDER_KINDS = ("checkpoints", "diffusers")  # a model of these may be a folder, as diffusers saves them
 ALIASES = {folder: kind for kind, folders in MODEL_KINDS.items() for folder in folders}
 Digest = Callable[[str, os.stat_result, Callable[[], str]], str]
 
@@ -117,7 +118,7 @@ class Folders:
         kind, clean = _split(kind, name)
         for root in self.roots(kind):
             path = root / clean
-            if path.exists():
+            if path.is_file() or (kind in FOLDER_KINDS and (path / "model_index.json").is_file()):
                 return path
         if not self.roots(kind):
             raise FileProblem(f"{kind!r} is no kind of file; one of {', '.join(MODEL_KINDS)}, input, output, temp")

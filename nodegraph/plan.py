@@ -105,7 +105,7 @@ class Planner:
         self, registry: Registry, files: Files, *, salt: bytes = b"", sink_salt: bytes = b"",
         fresh: Callable[[], bytes] | None = None,
     ) -> None:  # fmt: skip
-        self._registry, self._files, self._salt, self._sink_salt = registry, files, salt, sink_salt
+        self.registry, self.files, self._salt, self._sink_salt = registry, files, salt, sink_salt
         self._fresh = fresh or (lambda: b"")
         self._compiled: dict[str, _Compiled] = {}
 
@@ -170,7 +170,7 @@ class Planner:
             found = tuple(name for name, node in graph.nodes.items() if self._is_sink(node.class_type))
             if found:
                 return found, []
-            unknown = [node for node in graph.nodes.values() if node.class_type not in self._registry.specs]
+            unknown = [node for node in graph.nodes.values() if node.class_type not in self.registry.specs]
             problems: list[Problem] = []
             for node in unknown:
                 self._compile(node, problems)
@@ -187,20 +187,20 @@ class Planner:
         ]
 
     def _is_sink(self, class_type: str) -> bool:
-        spec = self._registry.get(class_type)
+        spec = self.registry.get(class_type)
         return spec is not None and spec.kind == "sink"
 
     def _compile(self, node: Node, problems: list[Problem]) -> _Compiled | None:
-        spec = self._registry.get(node.class_type)
+        spec = self.registry.get(node.class_type)
         if spec is None:
-            found = self._registry.nearest(node.class_type)
+            found = self.registry.nearest(node.class_type)
             fix = (
                 f"did you mean {found!r}?"
                 if found
                 else "install the package that has it, or name its folder with --node-path"
             )
-            if self._registry.failures:
-                fix += "; these node files did not load: " + ", ".join(self._registry.failures)
+            if self.registry.failures:
+                fix += "; these node files did not load: " + ", ".join(self.registry.failures)
             problems.append(
                 Problem(f"no node type {node.class_type!r} is installed", node.id, None, fix=fix,
                         type="invalid_prompt", kind=Kind.MISSING_NODE)
@@ -299,7 +299,7 @@ class Planner:
     def _file(self, node: Node, item: Input, name: Any, problems: list[Problem]) -> FileRef | None:
         assert item.file is not None
         try:
-            return self._files.find(item.file.kind, str(name))
+            return self.files.find(item.file.kind, str(name))
         except FileProblem as error:
             what, _, fix = str(error).partition("; ")
             problems.append(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import itertools
 import logging
 import queue
@@ -17,12 +16,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from nodegraph.cache import Cache
-from nodegraph.collector import quiet
+from nodegraph.collector import Calm, quiet
 from nodegraph.devices import Device, DType, Lane, pick_device, torch_version
 from nodegraph.disk import DiskTier
 from nodegraph.documents import Document, open_document
 from nodegraph.errors import (
     FileProblem,
+    NodegraphError,
+    Problem,
     WorkflowError,
 )
 from nodegraph.events import Event
@@ -35,7 +36,8 @@ from nodegraph.models import Models
 from nodegraph.plan import Plan, Planner, Step, numbered
 from nodegraph.registry import Registry
 from nodegraph.running import Function, Result, Running
-from nodegraph.subgraph import Inlined, inline
+from nodegraph.spec import NodeSpec
+from nodegraph.subgraph import PREFIX, Inlined, inline, spec_of_workflow
 from nodegraph.why import Recipe, why
 from nodegraph.workflow import Workflow, split_address
 
@@ -108,7 +110,7 @@ class Session:
         self._recipes: dict[str, dict[str, Step]] = {}
         self._plans: dict[str, Plan] = {}
         self._runs: dict[str, Run] = {}
-        self._large: set[str] = set()
+        self._calm = Calm()
         self._numbers = itertools.count(1)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._async: threading.Thread | None = None
@@ -123,6 +125,7 @@ class Session:
         self.cache = Cache(
             self.ledger, self.disk, keeps=settings.keeps, write=lambda job: self.lane("disk").submit(job)
         )
+        self._planner: Planner | None = None
         self.models = Models(self.device, settings.dtype, lambda: self.ledger(self.device.name), self.lock)
 
     def __enter__(self) -> Session:
@@ -189,12 +192,51 @@ class Session:
         return Prepared(workflow, plan, planner, found, scope)
 
     def planner(self) -> Planner:
-        """A planner with this session's settings in its keys."""
+        """The planner with this session's settings in its keys; kept while the registry is the same."""
+        kept = self._planner
+        if kept is not None and kept.registry is self.registry and kept.files is self.folders:
+            return kept
         salt = digest("settings", self.device.kind, self.settings.dtype, torch_version())
-        return Planner(
+        self._planner = Planner(
             self.registry, self.folders, salt=salt, sink_salt=digest("output", str(self.folders.output)),
             fresh=lambda: secrets.token_bytes(16),
         )  # fmt: skip
+        return self._planner
+
+    def check(self, workflow: Workflow) -> None:
+        """Checks every node of a workflow, also those that no target needs.
+
+        Raises:
+            WorkflowError: with every problem.
+        """
+        with quiet():
+            inlined = self.inline(Graph.of(workflow))
+            problems: list[Problem] = []
+            try:
+                self.planner().plan(inlined.graph, inlined.graph.nodes)
+            except WorkflowError as error:
+                problems += error.problems
+            if not problems:
+                self._prepare(workflow, None, workflow.name, False)
+                if workflow.outputs:
+                    self._prepare(workflow, None, workflow.name, True)
+        if problems:
+            raise WorkflowError(problems)
+
+    def spec(self, class_type: str) -> NodeSpec | None:
+        """The interface of a node type, also of a workflow used as a node; None when there is no such thing."""
+        return self._spec(class_type, ())
+
+    def _spec(self, class_type: str, around: tuple[str, ...]) -> NodeSpec | None:
+        if not class_type.startswith(PREFIX):
+            return self.registry.get(class_type)
+        name = class_type.removeprefix(PREFIX)
+        if name in around:
+            return None  # it contains itself: planning says so
+        try:
+            return spec_of_workflow(name, self._linked(name), lambda inner: self._spec(inner, (*around, name)))
+        except (NodegraphError, OSError):
+            return None
 
     # Runs
 
@@ -215,8 +257,7 @@ class Session:
         with self.lock:
             self._runs[run_id] = run
             if len(prepared.plan.steps) >= LARGE:
-                self._large.add(run_id)
-                gc.freeze()  # the collector need not walk a large plan over and over while it runs
+                self._calm.begin(run_id)
         run.start()
         return Running(run, prepared, stream)
 
@@ -248,6 +289,9 @@ class Session:
 
     def ledger(self, name: str) -> Ledger:
         """The byte budget of a device; `cuda` is its first, so that weights and values meet in one budget."""
+        found = self._ledgers.get(name)
+        if found is not None:
+            return found
         name = name if name == "cpu" or ":" in name else f"{name}:0"
         if name not in self._ledgers:
             limit = self.settings.ram_limit if name == "cpu" else self.settings.vram_limit
@@ -272,7 +316,9 @@ class Session:
         previous = recipes.get(step.id)
         if previous is not None:
             return why(Recipe.of(previous), step)
-        found = self.disk.recipe(scope, step.id) if self.disk is not None and self.settings.keeps else None
+        if self.disk is None:
+            return why(None, step)
+        found = self.disk.recipe(scope, step.id) if self.settings.keeps else None
         return why(None if found is None else Recipe.from_json(found), step)
 
     def free_memory(self) -> str:
@@ -305,10 +351,7 @@ class Session:
     def finished(self, run: Run) -> None:
         """Forgets a run that is over, and writes down how its nodes were run."""
         self._runs.pop(run.id, None)
-        if run.id in self._large:
-            self._large.discard(run.id)
-            if not self._large:
-                gc.unfreeze()
+        self._calm.end(run.id)
         disk = self.disk
         if disk is not None and self.settings.keeps and run.ran:
             steps = [run.step(name) for name in run.ran]
@@ -330,7 +373,7 @@ class Session:
             return None
         folder = Path(settings.cache_dir).expanduser() if settings.cache_dir else home / "cache"
         packages = {spec.module.partition(".")[0] for spec in self.registry}
-        return DiskTier(folder, settings.disk_limit, packages)
+        return DiskTier(folder, settings.disk_limit, packages, self.device.name)
 
 
 def _serve(loop: asyncio.AbstractEventLoop) -> None:

@@ -129,6 +129,16 @@ class NodeSpec:
         return {item.name: item for item in self.inputs}
 
     @cached_property
+    def widgets(self) -> tuple[str, ...]:
+        """Inputs whose literals are checked."""
+        return tuple(item.name for item in self.inputs if item.literal not in (None, Any))
+
+    @cached_property
+    def has_lists(self) -> bool:
+        """True when an input takes all items of a list."""
+        return any(item.is_list for item in self.inputs)
+
+    @cached_property
     def slots(self) -> Mapping[str, int]:
         """Output slots by output name; an ambiguous name stands for its first slot."""
         names: dict[str, int] = {}

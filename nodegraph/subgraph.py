@@ -12,17 +12,20 @@ from typing import Any, NamedTuple
 
 from nodegraph.errors import (
     DefinitionError,
+    Kind,
     NodegraphError,
     Problem,
     WorkflowError,
     did_you_mean,
 )
 from nodegraph.graph import Graph, Node, Ref
-from nodegraph.registry import Registry
 from nodegraph.spec import Input, NodeSpec, Output
 from nodegraph.workflow import Workflow, split_address
 
 PREFIX = "workflow:"
+
+
+Find = Callable[[str], NodeSpec | None]
 
 
 class Inlined(NamedTuple):
@@ -30,15 +33,12 @@ class Inlined(NamedTuple):
 
     graph: Graph
     forwards: Mapping[tuple[str, int | str], Ref]
-
-    def outputs(self, node: str) -> int:
-        """How many outputs a workflow node has."""
-        return sum(1 for name, slot in self.forwards if name == node and isinstance(slot, int))
+    outputs: Mapping[str, tuple[str, ...]]
 
     def follow(self, ref: Ref) -> Ref:
         """A link into a workflow node as a link to the node inside that makes the value."""
-        while tuple(ref) in self.forwards:
-            ref = self.forwards[tuple(ref)]
+        while (found := self.forwards.get((ref.node, ref.slot))) is not None:
+            ref = found
         return ref
 
 
@@ -54,9 +54,10 @@ def inline(graph: Graph, load: Callable[[str], Workflow]) -> Inlined:
     """
     nodes: dict[str, Node] = dict(graph.nodes)
     if not any(node.class_type.startswith(PREFIX) for node in nodes.values()):
-        return Inlined(graph, {})
+        return Inlined(graph, {}, {})
     problems: list[Problem] = []
     forwards: dict[tuple[str, int | str], Ref] = {}
+    outputs: dict[str, tuple[str, ...]] = {}
     pending: list[tuple[str, tuple[str, ...]]] = [
         (name, ()) for name, node in nodes.items() if node.class_type.startswith(PREFIX)
     ]
@@ -67,11 +68,14 @@ def inline(graph: Graph, load: Callable[[str], Workflow]) -> Inlined:
             if outer.class_type in around:
                 raise WorkflowError.of("it contains itself: " + " -> ".join([*around, outer.class_type]))
             inner = load(outer.class_type.removeprefix(PREFIX))
-            body = _bind(outer, inner)
-        except NodegraphError as error:
-            what = error.problems[0].what if isinstance(error, WorkflowError) else str(error)
-            problems.append(Problem(what, name, outer.class_type, fix=getattr(error, "fix", None)))
+            body = list(_bind(outer, inner))
+        except WorkflowError as error:
+            problems += [replace(problem, node=name, class_type=outer.class_type) for problem in error.problems]
             continue
+        except NodegraphError as error:
+            problems.append(Problem(str(error), name, outer.class_type, kind=Kind.MISSING_NODE))
+            continue
+        outputs[name] = tuple(inner.outputs)
         for node in body:
             nodes[node.id] = node
             if node.class_type.startswith(PREFIX):
@@ -79,30 +83,36 @@ def inline(graph: Graph, load: Callable[[str], Workflow]) -> Inlined:
         for slot, (output, place) in enumerate(inner.outputs.items()):
             target, output_name = split_address(place)
             forwards[name, slot] = forwards[name, output] = Ref(f"{name}:{target}", _slot(output_name))
+    found = Inlined(graph, forwards, outputs)
+    linked = {name: _forward(node, found, problems) for name, node in nodes.items()}
     if problems:
         raise WorkflowError(problems)
-    found = Inlined(graph, forwards)
-    return Inlined(Graph({name: _forward(node, found) for name, node in nodes.items()}), forwards)
+    return Inlined(Graph(linked), forwards, outputs)
 
 
-def spec_of_workflow(name: str, workflow: Workflow, registry: Registry) -> NodeSpec:
+def spec_of_workflow(name: str, workflow: Workflow, find: Find) -> NodeSpec:
     """The interface of a workflow as a node: its declared inputs and outputs, typed by what they bind.
+
+    Args:
+        name: its name in the library.
+        workflow: the document.
+        find: gives a node type by its id.
 
     Raises:
         DefinitionError: it declares no outputs, or binds what does not exist.
     """
     if not workflow.outputs:
         raise DefinitionError(f'workflow {name!r} declares no outputs; add "outputs": {{"image": "8.IMAGE"}}')
-    inputs = tuple(input_of(workflow, declared, registry) for declared in workflow.inputs)
+    inputs = tuple(input_of(workflow, declared, find) for declared in workflow.inputs)
     outputs = tuple(
-        Output(declared, _output_port(workflow, place, registry)) for declared, place in workflow.outputs.items()
+        Output(declared, _output_port(workflow, place, find)) for declared, place in workflow.outputs.items()
     )
     return NodeSpec(
         PREFIX + name, workflow.name or name, "workflows", workflow.doc, inputs, outputs, _inert, workflow=workflow
     )
 
 
-def input_of(workflow: Workflow, name: str, registry: Registry) -> Input:
+def input_of(workflow: Workflow, name: str, find: Find) -> Input:
     """A declared input: type, limits and choices of the first node input it binds; default as the document has it.
 
     Raises:
@@ -110,7 +120,7 @@ def input_of(workflow: Workflow, name: str, registry: Registry) -> Input:
     """
     declared = workflow.inputs[name]
     node, field = split_address(declared.bind[0])
-    spec = registry.get(workflow.nodes[node].class_type)
+    spec = find(workflow.nodes[node].class_type)
     bound = spec.by_name.get(field) if spec else None
     if bound is None:
         fix = f"; {did_you_mean(field, spec.by_name) or ''}" if spec else ""
@@ -122,9 +132,9 @@ def input_of(workflow: Workflow, name: str, registry: Registry) -> Input:
     return replace(bound, **changes)
 
 
-def _output_port(workflow: Workflow, place: str, registry: Registry) -> str:
+def _output_port(workflow: Workflow, place: str, find: Find) -> str:
     node, output = split_address(place)
-    spec = registry.get(workflow.nodes[node].class_type)
+    spec = find(workflow.nodes[node].class_type)
     slot = (int(output) if output.isdecimal() else spec.slots.get(output)) if spec else None
     if spec is None or slot is None or slot >= len(spec.outputs):
         raise DefinitionError(f"output {place!r} is no output of a known node")
@@ -139,8 +149,10 @@ def _bind(outer: Node, inner: Workflow) -> Iterable[Node]:
     """The nodes of a document under the id of the node that stands for it, with its inputs put in place."""
     unknown = [name for name in outer.inputs if name not in inner.inputs]
     if unknown:
-        fix = did_you_mean(unknown[0], inner.inputs)
-        raise WorkflowError.of(f"it has no input {unknown[0]!r}" + (f"; {fix}" if fix else ""))
+        names = ", ".join(inner.inputs) or "none"
+        raise WorkflowError(
+            [Problem("is not an input", input=name, expected=names, fix=did_you_mean(name, inner.inputs)) for name in unknown]
+        )
     values: dict[str, dict[str, Any]] = {}
     for name, value in outer.inputs.items():
         for place in inner.inputs[name].bind:
@@ -148,7 +160,7 @@ def _bind(outer: Node, inner: Workflow) -> Iterable[Node]:
             values.setdefault(node, {})[field] = value
     missing = [name for name, item in inner.inputs.items() if item.required and name not in outer.inputs]
     if missing:
-        raise WorkflowError.of(f"input {missing[0]!r} has no value")
+        raise WorkflowError([Problem("is missing", input=name, expected="a value or a link") for name in missing])
     for node in Graph.of(inner).nodes.values():
         inside = {
             name: Ref(f"{outer.id}:{value.node}", value.slot) if type(value) is Ref else value
@@ -157,8 +169,18 @@ def _bind(outer: Node, inner: Workflow) -> Iterable[Node]:
         yield Node(f"{outer.id}:{node.id}", node.class_type, {**inside, **values.get(node.id, {})})
 
 
-def _forward(node: Node, inlined: Inlined) -> Node:
-    inputs = {name: inlined.follow(value) if type(value) is Ref else value for name, value in node.inputs.items()}
+def _forward(node: Node, inlined: Inlined, problems: list[Problem]) -> Node:
+    inputs = dict(node.inputs)
+    for name, value in inputs.items():
+        if type(value) is Ref:
+            inputs[name] = found = inlined.follow(value)
+            names = inlined.outputs.get(found.node)
+            if names is not None:
+                what = f"links to output {found.slot!r} of node {found.node}, which it does not have"
+                problems.append(
+                    Problem(what, node.id, node.class_type, name, ", ".join(names) or "nothing: it declares no outputs",
+                            did_you_mean(str(found.slot), names), "bad_linked_input")
+                )  # fmt: skip
     return Node(node.id, node.class_type, inputs)
 
 

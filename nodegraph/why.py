@@ -11,6 +11,7 @@ from nodegraph.types import FileRef
 
 FIRST = "first run"
 GONE = "its result is no longer in the cache"
+CHOOSES = "it chooses what runs"
 ALWAYS = "it runs every time"
 LONGEST = 40
 
@@ -43,6 +44,8 @@ class Recipe(NamedTuple):
 
 def why(before: Recipe | None, step: Step) -> str:
     """The reason in words: the first input that differs, the code, the settings, or a lost result."""
+    if step.spec.kind == "control":
+        return CHOOSES
     if not step.spec.is_cached:
         return ALWAYS
     if before is None:

@@ -10,7 +10,7 @@ from typing import Any
 from nodegraph.cli import describe
 from nodegraph.cli.arguments import Parser, UsageError, add_places, settings_of
 from nodegraph.cli.codes import OK, code_of
-from nodegraph.cli.request import declared_inputs, is_link, read_stdin, spec_for
+from nodegraph.cli.request import declared_inputs, is_link, read_stdin
 from nodegraph.cli.terminal import Terminal
 from nodegraph.documents import Document
 from nodegraph.errors import Kind, Problem, WorkflowError
@@ -119,7 +119,7 @@ def _problems(workflow: Workflow, session: Session) -> list[Problem]:
     places = {place for item in workflow.inputs.values() if item.required for place in item.bind}
     problems: list[Problem] = []
     try:
-        session.prepare(workflow)
+        session.check(workflow)
     except WorkflowError as error:
         problems += [
             problem
@@ -129,7 +129,7 @@ def _problems(workflow: Workflow, session: Session) -> list[Problem]:
     for name, item in workflow.inputs.items():
         for place in item.bind:
             node, field = split_address(place)
-            spec = spec_for(workflow.nodes[node].class_type, session)
+            spec = session.spec(workflow.nodes[node].class_type)
             if spec is not None and field not in spec.by_name:
                 expected = ", ".join(spec.by_name) or "nothing: it has no inputs"
                 problems.append(
@@ -164,7 +164,7 @@ def _addresses(workflow: Workflow, session: Session) -> list[str]:
     """Every node input that takes a value and is not linked, as `--set` names it."""
     found: list[str] = []
     for node, document in workflow.nodes.items():
-        spec = spec_for(document.class_type, session)
+        spec = session.spec(document.class_type)
         for item in spec.inputs if spec is not None else ():
             value = document.inputs.get(item.name, item.default)
             if describe.is_value(item) and not is_link(value):

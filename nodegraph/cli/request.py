@@ -14,10 +14,10 @@ from nodegraph.cli import describe
 from nodegraph.cli.arguments import Parser, UsageError
 from nodegraph.cli.terminal import Terminal
 from nodegraph.cli.values import Values
-from nodegraph.errors import DefinitionError, NodegraphError, did_you_mean
+from nodegraph.errors import DefinitionError, did_you_mean
 from nodegraph.session import Session
-from nodegraph.spec import MISSING, Input, NodeSpec
-from nodegraph.subgraph import PREFIX, input_of, spec_of_workflow
+from nodegraph.spec import MISSING, Input
+from nodegraph.subgraph import input_of
 from nodegraph.workflow import Workflow, split_address
 
 SEEDS = ("seed", "noise_seed")
@@ -72,11 +72,9 @@ def declared_inputs(workflow: Workflow, session: Session) -> dict[str, Input | N
     found: dict[str, Input | None] = {}
     for name in workflow.inputs:
         try:
-            found[name] = input_of(workflow, name, session.registry)
+            found[name] = input_of(workflow, name, session.spec)
         except DefinitionError:
-            node, field = split_address(workflow.inputs[name].bind[0])
-            spec = spec_for(workflow.nodes[node].class_type, session)
-            found[name] = spec.by_name.get(field) if spec is not None else None
+            found[name] = None
     return found
 
 
@@ -136,18 +134,6 @@ def request(
         raise UsageError(f"input {missing[0]!r} has no value; give {how}" + (f" ({doc})" if doc else ""))
     changed = workflow.with_inputs(given).with_values(places)
     return _seeded(changed, args, session, flags)
-
-
-def spec_for(class_type: str, session: Session) -> NodeSpec | None:
-    """The interface of a node type, also of a workflow used as a node; None when it is not known."""
-    if not class_type.startswith(PREFIX):
-        return session.registry.get(class_type)
-    name = class_type.removeprefix(PREFIX)
-    try:
-        path = session.folders.path("workflows", name if name.endswith(".json") else name + ".json")
-        return spec_of_workflow(name, Workflow.parse(path.read_bytes()), session.registry)
-    except (NodegraphError, OSError):
-        return None
 
 
 def read_stdin() -> bytes:
@@ -210,7 +196,7 @@ def _address(workflow: Workflow, address: str, session: Session, *, is_forced: b
         )
     node = _node(workflow, address, name)
     document = workflow.nodes[node]
-    spec = spec_for(document.class_type, session)
+    spec = session.spec(document.class_type)
     if spec is not None and field not in spec.by_name:
         fix = did_you_mean(field, spec.by_name) or f"it has {', '.join(spec.by_name) or 'none'}"
         raise UsageError(f"--set {address}: node {node} ({spec.name}) has no input {field!r}; {fix}")
@@ -266,7 +252,7 @@ def _seeds(workflow: Workflow, bound: Iterable[str] | None, session: Session) ->
     found: list[Seed] = []
     for place in places:
         node, field = split_address(place)
-        spec = spec_for(workflow.nodes[node].class_type, session)
+        spec = session.spec(workflow.nodes[node].class_type)
         item = spec.by_name.get(field) if spec is not None else None
         value = workflow.nodes[node].inputs.get(field, None if item is None else item.default)
         limits: Mapping[str, float] = {} if item is None else item.limits

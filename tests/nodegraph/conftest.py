@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +20,7 @@ settings.load_profile("nodegraph")
 @pytest.fixture(autouse=True)
 def watchdog() -> Iterator[None]:
     """Ends a hanging test with the stacks of its threads."""
-    faulthandler.dump_traceback_later(45, exit=True)
+    faulthandler.dump_traceback_later(100, exit=True, file=sys.__stderr__)
     yield
     faulthandler.cancel_dump_traceback_later()
 

@@ -221,9 +221,8 @@ def test_damaged_values_on_disk_are_made_again(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(nodegraph.cache, "OPEN_SECONDS", -1.0)
     with disk_session(tmp_path) as session:
         run(session, CHAIN)
-        with session.disk._lock:
-            session.lane("disk").close()
-            session.disk._database.execute("update entries set inline = 'damaged'")
+        session.lane("disk").close()
+        session.disk._database.execute("update entries set inline = 'damaged'")
     with disk_session(tmp_path) as session:
         edited = run(session, {**CHAIN, "c": n("Add", a=("b", 0), b=6), "d": n("Mul", a=("b", 0), b=("a", 0)), "e": n("Show", value=("d", 0))})
         assert edited.values == {"out": 8, "e": 3 * 2 + 5}

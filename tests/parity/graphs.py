@@ -74,7 +74,11 @@ def make_home(home: Path, folder: Path, *weights: Path) -> None:
 
 def run_case(case: Mapping[str, Any], folder: Path, session: Session) -> Errors:
     """Runs a case -> by tensor (relative L2 error, largest absolute difference)."""
-    document = {"nodegraph": 1, "nodes": case["graph"], "outputs": {k: f"{n}.{s}" for k, (n, s) in case["outputs"].items()}}
+    document = {
+        "nodegraph": 1,
+        "nodes": case["graph"],
+        "outputs": {k: f"{n}.{s}" for k, (n, s) in case["outputs"].items()},
+    }
     prepared = session.prepare(Workflow.of(document), wants_outputs=True)
     result = session.submit(prepared, wants_values=True).result()
     found = {key: tensor for name in result for key, tensor in flatten(name, result[name])}

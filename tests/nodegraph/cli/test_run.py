@@ -119,7 +119,7 @@ def test_the_plan_tells_equal_work_and_what_a_switch_decides(place, nodes_of):
     code, found = place.json("plan", path)
     states = {node["node"]: (node["state"], node["detail"]) for node in found["nodes"]}
     assert code == 0
-    assert states["3"] == ("will_run", "first run")
+    assert states["3"] == ("will_run", "it chooses what runs")
     assert {states[key][0] for key in "456"} == {"decided_at_run_time"}
     assert sorted([states["1"], states["2"]]) == [("same_as", "2"), ("will_run", "first run")]
     code, found = place.json("run", path)

@@ -1,0 +1,89 @@
+"""Workflows where they lie: files, pictures, names in the library."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from nodegraph.documents import checked_json, from_picture, metadata_of, open_document
+from nodegraph.errors import FileProblem, WorkflowError
+from nodegraph.workflow import Workflow
+from tests.nodegraph.trivial import REGISTRY, n
+
+API = {"d": n("DivMod", a=5), "3": n("Add", a=("d", "remainder"), b=2)}
+OURS = {"nodegraph": 1, "name": "mine", "nodes": API}
+EDITOR = {"last_node_id": 3, "nodes": [], "links": []}
+
+
+def picture(path: Path, **texts: Any) -> Path:
+    found = PngInfo()
+    for name, value in texts.items():
+        found.add_text(name, value if isinstance(value, str) else json.dumps(value))
+    Image.new("RGB", (2, 2)).save(path, pnginfo=found)
+    return path
+
+
+def test_a_picture_of_ours_carries_the_whole_document(tmp_path: Path) -> None:
+    path = picture(tmp_path / "a.png", prompt=API, workflow=OURS)
+    assert from_picture(path).as_json() == OURS
+    assert open_document(path).workflow.name == "mine"
+    assert open_document(str(path)).origin == str(path)
+
+
+def test_a_picture_of_comfyuis_gives_its_prompt(tmp_path: Path) -> None:
+    assert from_picture(picture(tmp_path / "a.png", prompt=API, workflow=EDITOR)).api() == API
+    assert from_picture(picture(tmp_path / "b.png", prompt=API, workflow="not json")).api() == API
+    assert from_picture(picture(tmp_path / "c.png", prompt=API, workflow="[" * 50_000)).api() == API
+
+
+def test_what_a_run_writes_into_pictures_is_read_again(tmp_path: Path) -> None:
+    texts = metadata_of(Workflow.of(OURS), REGISTRY)
+    assert from_picture(picture(tmp_path / "a.png", **texts)).as_json() == OURS
+    prompt = from_picture(picture(tmp_path / "b.png", prompt=texts["prompt"])).api()
+    assert prompt["3"]["inputs"]["a"] == ["d", 1]  # ComfyUI knows slots by number alone
+
+
+def test_pictures_without_a_workflow_are_told(tmp_path: Path) -> None:
+    with pytest.raises(FileProblem, match="carries no workflow"):
+        from_picture(picture(tmp_path / "a.png"))
+    Image.new("RGB", (2, 2)).save(tmp_path / "b.jpg")
+    with pytest.raises(FileProblem, match="carries no workflow"):
+        open_document(tmp_path / "b.jpg")
+    (tmp_path / "c.png").write_bytes(b"no picture")
+    with pytest.raises(FileProblem, match="is not a picture that can be read"):
+        open_document(tmp_path / "c.png")
+    whole = picture(tmp_path / "d.png", prompt=API).read_bytes()
+    (tmp_path / "d.png").write_bytes(whole[:40])
+    with pytest.raises(FileProblem, match=r"d\.png"):
+        open_document(tmp_path / "d.png")
+    with pytest.raises(WorkflowError, match="not JSON at line 1"):
+        from_picture(picture(tmp_path / "e.png", prompt="{"))
+
+
+def test_names_are_looked_up_in_the_library_in_order(tmp_path: Path) -> None:
+    for folder, name in [("one", "a"), ("two", "a"), ("two", "deep/b")]:
+        path = tmp_path / folder / f"{name}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({**OURS, "name": folder}))
+    library = [tmp_path / "one", tmp_path / "two", tmp_path / "none"]
+    assert open_document("a", library).workflow.name == "one"
+    assert open_document("deep/b.json", library).workflow.name == "two"
+    with pytest.raises(FileProblem, match="there is no workflow 'deep/c'; did you mean 'deep/b'"):
+        open_document("deep/c", library)
+    with pytest.raises(FileProblem, match="the library has a, deep/b"):
+        open_document("zzzzz", library)
+    with pytest.raises(FileProblem, match="the library is empty"):
+        open_document("a")
+    with pytest.raises(FileProblem, match="is a folder"):
+        open_document(tmp_path / "one")
+
+
+def test_json_of_the_command_line_is_told_with_its_place() -> None:
+    assert checked_json('{"a": 1}') == {"a": 1}
+    with pytest.raises(WorkflowError, match="not JSON at line 1, column 2"):
+        checked_json("{")

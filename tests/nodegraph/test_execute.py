@@ -1,0 +1,73 @@
+"""A run's public face: values, expansion ids, and what contexts may do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from nodegraph.context import Context
+from nodegraph.errors import NodeError
+from nodegraph.events import NodePreview, NodeProgress, Saved
+from nodegraph.execute import LONGEST_ID, _expansion_id
+from nodegraph.session import Session
+from nodegraph.spec import NODE_ATTRIBUTE, node
+from tests.nodegraph import trivial
+from tests.nodegraph.trivial import GATES, REGISTRY, finish, n, run, start
+
+
+@node("Busy", category="t", kind="sink")
+def busy(*, ctx: Context, steps: int = 3) -> str:
+    for i in range(1, steps + 1):
+        ctx.step(i, steps, (lambda: ("png", b"picture")) if i == steps else None)
+    ctx.save("busy/step", "txt", lambda file: file.write(b"done") and None, kind="temp")
+    ctx.save("busy", "txt", lambda file: file.write(b"done") and None)
+    return ctx.node
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Iterator[Session]:
+    with trivial.session(tmp_path, REGISTRY.with_specs([getattr(busy, NODE_ATTRIBUTE)])) as made:
+        yield made
+        for gate in GATES.values():
+            gate.opened.set()
+
+
+def test_progress_previews_and_saved_files_are_events(session: Session) -> None:
+    found = run(session, {"b": n("Busy")})
+    assert (found.values, found.ran) == ({"b": "b"}, ["b"])
+    assert [(event.step, event.total) for event in found.of(NodeProgress)] == [(1, 3), (2, 3), (3, 3)]
+    assert [(event.format, event.image) for event in found.of(NodePreview)] == [("png", b"picture")]
+    saved = [(event.file.subfolder, event.file.filename, event.file.type, event.is_cached) for event in found.of(Saved)]
+    assert saved == [("busy", "step_00001_.txt", "temp", False), ("", "busy_00001_.txt", "output", False)]
+    again = run(session, {"b": n("Busy")})
+    assert (again.ran, again.cached) == ([], ["b"])
+    assert [(event.file.filename, event.is_cached) for event in again.of(Saved)] == [("step_00001_.txt", True), ("busy_00001_.txt", True)]
+
+
+def test_equal_sinks_of_a_run_save_once_and_both_tell(session: Session) -> None:
+    found = run(session, {"a": n("Busy"), "b": n("Busy")})
+    assert (found.ran, found.cached) == (["a"], ["b"])
+    assert [(event.node, event.is_cached) for event in found.of(Saved)] == [("a", False), ("a", False), ("b", True), ("b", True)]
+
+
+def test_values_that_are_not_there_are_told(session: Session) -> None:
+    running = start(session, {"g": n("Patient", name="g"), "out": n("Show", value=("g", 0))})
+    GATES["g"].wait_for_entry()
+    running.cancel()
+    assert finish(running).status == "cancelled"
+    with pytest.raises(NodeError, match=r"node out \(Show\): did not run: the run was cancelled"):
+        running.value("out")
+
+
+def test_ids_of_expansions_are_short_and_never_meet() -> None:
+    assert _expansion_id("l", "next") == "l.next"
+    found: set[str] = set()
+    name = "loop"
+    for _ in range(200):
+        for own in ("next", "add"):
+            made = _expansion_id(name, own)
+            assert made not in found and len(made) <= LONGEST_ID
+            found.add(made)
+        name = _expansion_id(name, "next")

@@ -1,0 +1,150 @@
+"""Loaded weights: one copy, evicted like anything else, never while in use."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from nodegraph.devices import Device
+from nodegraph.memory import Ledger
+from nodegraph.models import Models
+from tests.nodegraph.trivial import PATIENCE
+
+
+class Weights:
+    def __init__(self, fingerprint: str, size: int = 100, role: str = "unet") -> None:
+        self.fingerprint, self.role, self.parameters = fingerprint, role, size
+        self.nbytes = size * 4
+        self.loads: list[tuple[str, torch.dtype]] = []
+        self.error: Exception | None = None
+
+    def load(self, device: torch.device, dtype: torch.dtype) -> Any:
+        self.loads.append((str(device), dtype))
+        if self.error is not None:
+            raise self.error
+        return nn.Linear(self.parameters, 1, bias=False, dtype=dtype)
+
+
+def models(budget: int = 10_000, dtype: Any = "auto", device: str = "cpu") -> tuple[Models, Ledger]:
+    ledger = Ledger("cpu", budget)
+    return Models(Device(device), dtype, lambda: ledger, threading.RLock()), ledger
+
+
+def test_equal_fingerprints_are_one_copy() -> None:
+    made, ledger = models()
+    one, same = Weights("a"), Weights("a")
+    with made.use(one) as first, made.use(same) as second:
+        assert first is second
+    assert (len(one.loads), len(same.loads), made.loads, ledger.used) == (1, 0, 1, 400)
+
+
+def test_dtypes_follow_the_policy() -> None:
+    assert [models()[0].dtype_of(role) for role in ("unet", "vae")] == ["fp32", "fp32"]
+    assert [models(device="cuda")[0].dtype_of(role) for role in ("unet", "vae")] == ["fp16", "bf16"]
+    made, ledger = models(dtype="bf16")
+    with made.use(Weights("a")) as module:
+        assert module.weight.dtype == torch.bfloat16
+    assert ledger.used == 200
+
+
+def test_the_least_worth_is_evicted_and_loaded_again() -> None:
+    made, ledger = models(budget=900)
+    a, b, c = Weights("a"), Weights("b"), Weights("c")
+    for weights in (a, b, c):
+        with made.use(weights):
+            assert ledger.used <= 900
+    assert len(made.loaded) == 2
+    for weights in (a, b, c):
+        with made.use(weights):
+            pass
+    assert made.loads > 3 and ledger.used <= 900
+
+
+def test_what_is_in_use_stays_and_goes_after() -> None:
+    made, ledger = models(budget=500)
+    with made.use(Weights("a")) as a, made.use(Weights("b")):
+        assert ledger.used == 800 and len(made.loaded) == 2
+        assert a.weight.shape == (1, 100)
+    assert ledger.used <= 500
+
+
+def test_room_is_made_before_a_model_is_loaded() -> None:
+    made, ledger = models(budget=500)
+    with made.use(Weights("a")):
+        pass
+    used: list[int] = []
+
+    class Watching(Weights):
+        def load(self, device: torch.device, dtype: torch.dtype) -> Any:
+            used.append(ledger.used)
+            return super().load(device, dtype)
+
+    with made.use(Watching("b")):
+        assert used == [0]
+
+
+def test_a_load_that_fails_leaves_nothing_and_may_be_tried_again() -> None:
+    made, ledger = models()
+    weights = Weights("a")
+    weights.error = RuntimeError("out of luck")
+    with pytest.raises(RuntimeError, match="out of luck"), made.use(weights):
+        pass
+    assert (ledger.used, len(made.loaded)) == (0, 0)
+    weights.error = None
+    with made.use(weights):
+        assert ledger.used == 400
+
+
+def test_an_error_inside_the_block_lets_go() -> None:
+    made, _ = models()
+    with pytest.raises(ValueError), made.use(Weights("a")):
+        raise ValueError
+    assert [entry.pins for entry in made.loaded.values()] == [0]
+
+
+def test_two_threads_load_one_copy() -> None:
+    made, _ = models()
+    entered, hold = threading.Event(), threading.Event()
+
+    class Slow(Weights):
+        def load(self, device: torch.device, dtype: torch.dtype) -> Any:
+            entered.set()
+            assert hold.wait(PATIENCE)
+            return super().load(device, dtype)
+
+    weights = Slow("a")
+    found: list[Any] = []
+
+    def work() -> None:
+        with made.use(weights) as module:
+            found.append(module)
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    threads[0].start()
+    assert entered.wait(PATIENCE)
+    threads[1].start()
+    with made.use(Weights("other")):  # other weights need not wait
+        pass
+    hold.set()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert found[0] is found[1] and len(weights.loads) == 1
+
+
+def test_tied_weights_count_once() -> None:
+    made, ledger = models()
+
+    class Tied(Weights):
+        def load(self, device: torch.device, dtype: torch.dtype) -> Any:
+            module = nn.Module()
+            base = torch.zeros(100)
+            module.register_buffer("a", base)
+            module.register_buffer("b", base[:50])
+            return module
+
+    with made.use(Tied("a")):
+        assert ledger.used == 400
