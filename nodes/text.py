@@ -10,13 +10,22 @@ from pydantic import Field
 from nodegraph.context import Context
 from nodegraph.spec import node
 from nodegraph.types import Widget
+from nodes.diffusion.prompts import segments
 from nodes.types import Clip, Cond, Conditioning
 
 Prompt = Annotated[str, Widget(multiline=True, dynamic_prompts=True)]
 LastLayer = Annotated[int, Field(ge=-24, le=-1), Widget(step=1)]
 
 
-@node("CLIPTextEncode", category="conditioning", title="CLIP Text Encode (Prompt)")
+def _problems(*, text: str = "", **_: object) -> list[str]:
+    try:
+        segments(text)
+    except ValueError as error:
+        return [str(error)]
+    return []
+
+
+@node("CLIPTextEncode", category="conditioning", title="CLIP Text Encode (Prompt)", check=_problems)
 def encode_text(*, ctx: Context, text: Prompt, clip: Clip) -> Conditioning:
     """Encode a prompt: `(word:1.3)` weighs more, `(word:0.7)` less; any length, in chunks of 75 tokens.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from nodegraph.types import Choices, File, FileRef, Port, Widget
+from nodegraph.types import Choices, Port, Widget
 
 if TYPE_CHECKING:
     from torch import Tensor

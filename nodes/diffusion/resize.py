@@ -31,11 +31,12 @@ def resize(x: Tensor, width: int, height: int, method: str, crop: str = "disable
 
 
 def crop_to_aspect(x: Tensor, aspect: float) -> Tensor:
-    """The middle of [B, C, H, W] with W/H = `aspect`; the margins on both sides are equal."""
+    """The middle of [B, C, H, W] with W/H = `aspect`, as near as equal margins allow; at least one row and column."""
     height, width = x.shape[-2:]
     old = width / height
     left = round((width - width * (aspect / old)) / 2) if old > aspect else 0
     top = round((height - height * (old / aspect)) / 2) if old < aspect else 0
+    top, left = min(top, (height - 1) // 2), min(left, (width - 1) // 2)
     return x[..., top : height - top, left : width - left]
 
 

@@ -1,17 +1,15 @@
-"""Prompts: weights in parentheses, CLIP's tokens, chunks of 77, and the conditioning that text encoders make of them.
+"""Prompts to conditioning: CLIP's tokens, chunks of 77, and what text encoders make of them.
 
-The syntax and every number are those of ComfyUI (`comfy/sd1_clip.py`), so that a prompt means here what it means there.
+Every number is ComfyUI's, so that a prompt means here what it means there.
 """
 
 from __future__ import annotations
 
 import gzip
-import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import cache
 from importlib.util import find_spec
-from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,6 +19,7 @@ from torch import Tensor
 from nodes.diffusion.architecture import ClipConfig
 from nodes.diffusion.checkpoints import Part
 from nodes.diffusion.clip import END, ClipTextModel
+from nodes.diffusion.prompts import segments
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -30,18 +29,9 @@ CHUNK = 77  # tokens of a chunk, with its start and its end
 WHOLE = 8  # a segment of fewer tokens is not split between chunks
 _MERGES = 49152 - 256 - 2
 _WORDS = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"  # OpenAI's CLIP
-_EMBEDDING = "embedding:"
-_DEEPEST = 200
 
 Chunk = tuple[tuple[int, float], ...]  # 77 pairs of token and weight
 Use = Callable[[Part[Any]], AbstractContextManager[Any]]  # lends a loaded module, as Context.use does
-
-
-class Segment(NamedTuple):
-    """A piece of a prompt and the weight of its tokens."""
-
-    text: str
-    weight: float
 
 
 class Encoding(NamedTuple):
@@ -124,71 +114,9 @@ def tokenize(text: str, pad: int) -> list[Chunk]:
     return [_filled(chunk, pad) for chunk in chunks]
 
 
-def segments(text: str) -> list[Segment]:
-    r"""Reads a prompt: `(x)` weighs 1.1 times as much, `(x:1.3)` 1.3, parentheses nest, `\(` and `\)` are text.
-
-    Raises:
-        ValueError: the prompt names a textual inversion, `embedding:name`, or nests hundreds of parentheses.
-    """
-    hidden = text.replace("\\)", "\0\1").replace("\\(", "\0\2")
-    if _depth(hidden) > _DEEPEST:
-        raise ValueError(f"the prompt nests parentheses more than {_DEEPEST} deep; take some away")
-    found = [Segment(piece.replace("\0\1", ")").replace("\0\2", "("), weight) for piece, weight in _weigh(hidden, 1.0)]
-    for piece, _ in found:
-        for word in piece.split():
-            if word.startswith(_EMBEDDING):
-                name = word.rstrip(",")
-                raise ValueError(f"{name!r} in the prompt: textual inversions are not supported yet; remove it")
-    return found
-
-
 def tokens_of(text: str) -> list[int]:
     """CLIP's tokens of a text, without start and end."""
     return _tokenizer().encode(text, add_special_tokens=False).ids
-
-
-def _weigh(text: str, weight: float) -> list[Segment]:
-    """Segments of a text whose escapes are hidden. `(x:y)` with no number y, and unbalanced parentheses, are text."""
-    found: list[Segment] = []
-    for item in _items(text):
-        if not (len(item) >= 2 and item[0] == "(" and item[-1] == ")"):
-            found.append(Segment(item, weight))
-            continue
-        inner, inner_weight = item[1:-1], weight * 1.1
-        before, colon, after = inner.rpartition(":")
-        number = _number(after) if colon and before else None
-        found += _weigh(inner, inner_weight) if number is None else _weigh(before, number)
-    return found
-
-
-def _items(text: str) -> list[str]:
-    """Cuts a text before and after each outermost pair of parentheses."""
-    items, start, depth = [], 0, 0
-    for i, char in enumerate(text):
-        if char == "(":
-            if depth == 0:
-                items.append(text[start:i])
-                start = i
-            depth += 1
-        elif char == ")":
-            depth -= 1
-            if depth == 0:
-                items.append(text[start : i + 1])
-                start = i + 1
-    return [item for item in (*items, text[start:]) if item]
-
-
-def _depth(text: str) -> int:
-    """The deepest nesting of parentheses in a text."""
-    return max(accumulate((char == "(") - (char == ")") for char in text), default=0)
-
-
-def _number(text: str) -> float | None:
-    try:
-        number = float(text)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
 
 
 def _filled(chunk: list[tuple[int, float]], pad: int) -> Chunk:

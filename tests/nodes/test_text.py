@@ -10,6 +10,7 @@ from typing import Any, cast
 import torch
 
 from nodegraph.context import Context
+from nodegraph.spec import NODE_ATTRIBUTE
 from nodegraph.types import FileRef
 from nodes.loaders import load_checkpoint
 from nodes.text import encode_text, set_last_layer
@@ -45,3 +46,10 @@ def test_clip_skip_changes_the_layer_and_not_the_value_it_came_from() -> None:
     )
     assert not torch.equal(first.tokens, second.tokens)
     assert first.pooled is not None and second.pooled is not None and torch.equal(first.pooled, second.pooled)
+
+
+def test_what_a_prompt_may_not_say_is_told_at_planning() -> None:
+    check = getattr(encode_text, NODE_ATTRIBUTE).check
+    assert check(text="a (cat:1.2)") == []
+    (problem,) = check(text="a embedding:badhands cat")
+    assert "embedding:badhands" in problem and "not supported yet" in problem

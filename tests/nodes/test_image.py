@@ -1,0 +1,108 @@
+"""Image nodes, through a session."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from nodegraph.errors import WorkflowError
+from nodegraph.events import Saved
+from nodegraph.session import Session, Settings
+from nodegraph.workflow import Workflow
+from nodes.image import scale_image, scale_image_by
+
+
+@pytest.fixture
+def session(tmp_path):
+    (tmp_path / "input" / "deep").mkdir(parents=True)
+    for name, colour in (("red.png", (255, 0, 0)), ("deep/blue.png", (0, 0, 255))):
+        Image.new("RGB", (12, 8), colour).save(tmp_path / "input" / name)
+    with Session(Settings(home=tmp_path, device="cpu", cache_dir=None)) as session:
+        yield session
+
+
+def document(image="red.png", sink="SaveImage", **inputs):
+    return {
+        "1": {"class_type": "LoadImage", "inputs": {"image": image}},
+        "2": {"class_type": sink, "inputs": {"images": ["1", 0], **inputs}},
+    }
+
+
+def run(session, graph):
+    running = session.submit(session.prepare(Workflow.of(graph), scope="t"))
+    files = [event.file for event in running if isinstance(event, Saved)]
+    assert not running.errors, running.errors
+    return files, running.ran, running.cached
+
+
+def test_a_loaded_picture_is_saved_with_its_workflow(session):
+    (file,), ran, _ = run(session, document(filename_prefix="sub/a"))
+    assert ran == ["1", "2"]
+    assert (file.filename, file.subfolder, file.type) == ("a_00001_.png", "sub", "output")
+    with Image.open(file.path) as picture:
+        assert np.asarray(picture).tolist()[0][0] == [255, 0, 0]
+        assert json.loads(picture.text["prompt"])["2"]["inputs"]["images"] == ["1", 0]
+        assert Workflow.parse(picture.text["workflow"]).nodes["1"].inputs == {"image": "red.png"}
+
+
+def test_the_counter_goes_on_and_nothing_is_replaced(session):
+    names = [run(session, document(image))[0][0].filename for image in ("red.png", "deep/blue.png")]
+    assert names == ["ComfyUI_00001_.png", "ComfyUI_00002_.png"]
+
+
+def test_the_same_again_saves_nothing_new(session):
+    first, _, _ = run(session, document())
+    again, ran, cached = run(session, document())
+    assert (again, ran, cached) == (first, [], ["2"])
+
+
+def test_new_content_under_the_same_name_is_seen(session):
+    run(session, document())
+    Image.new("RGB", (12, 8), (0, 255, 0)).save(session.folders.home / "input" / "red.png")
+    (file,), ran, _ = run(session, document())
+    assert ran == ["1", "2"] and file.filename == "ComfyUI_00002_.png"
+
+
+def test_a_preview_goes_to_the_temp_folder(session):
+    (file,), _, _ = run(session, document(sink="PreviewImage"))
+    assert file.type == "temp" and Path(file.path).parent == session.folders.home / "temp"
+
+
+def test_an_output_can_be_loaded_again(session):
+    (file,), _, _ = run(session, document())
+    (again,), ran, _ = run(session, document(f"{file.filename} [output]", filename_prefix="again"))
+    assert ran == ["1", "2"]
+    with Image.open(file.path) as one, Image.open(again.path) as other:
+        assert one.tobytes() == other.tobytes()
+
+
+@pytest.mark.parametrize("name", ["../red.png", "/etc/passwd", "C:\\x.png", "deep/../../x.png", ""])
+def test_names_that_leave_the_folder_are_refused(session, name):
+    with pytest.raises(WorkflowError, match="not the name of a file inside the input folder"):
+        session.prepare(Workflow.of(document(name)))
+
+
+def test_a_missing_picture_names_the_nearest(session):
+    with pytest.raises(WorkflowError, match=r"'blue\.png' is not among the input; .*did you mean 'deep/blue\.png'"):
+        session.prepare(Workflow.of(document("blue.png")))
+
+
+def test_a_prefix_may_not_leave_the_output_folder(session):
+    prepared = session.prepare(Workflow.of(document(filename_prefix="../../evil")))
+    running = session.submit(prepared)
+    assert running.wait().status == "error"
+    assert "inside the output folder" in str(running.errors["2"])
+
+
+def test_zero_keeps_the_aspect_ratio():
+    image = torch.rand(1, 20, 10, 3)
+    assert scale_image(image=image, upscale_method="area", width=5, height=0, crop="disabled").shape == (1, 10, 5, 3)
+    assert scale_image(image=image, upscale_method="area", width=0, height=10, crop="disabled").shape == (1, 10, 5, 3)
+    assert scale_image(image=image, upscale_method="area", width=0, height=0, crop="disabled") is image
+    assert scale_image_by(image=image, upscale_method="bilinear", scale_by=1.5).shape == (1, 30, 15, 3)
+    assert scale_image_by(image=image, upscale_method="bilinear", scale_by=0.01).shape == (1, 1, 1, 3)
