@@ -32,7 +32,8 @@ def make_checkpoint(path: Path) -> None:
     from nodes.diffusion.weights import build
 
     parts = {
-        "model.diffusion_model.": UNET, "first_stage_model.": VaeConfig(), "cond_stage_model.transformer.": ClipConfig(),
+        "model.diffusion_model.": UNET, "first_stage_model.": VaeConfig(),
+        "cond_stage_model.transformer.": ClipConfig(),
     }  # fmt: skip
     generator = torch.Generator().manual_seed(0)
     tensors: dict[str, torch.Tensor] = {}

@@ -18,8 +18,8 @@ from nodegraph.types import Choices, Each, File, FileRef, Lazy, Port, Widget
 from nodegraph.workflow import Workflow
 
 __all__ = [
-    "Choices", "Context", "Each", "File", "FileRef", "Function", "Lazy", "NodeError", "NodegraphError", "Port", "Result",
-    "Running", "Session", "Settings", "Widget", "Workflow", "WorkflowError", "__version__", "load", "node",
+    "Choices", "Context", "Each", "File", "FileRef", "Function", "Lazy", "NodeError", "NodegraphError", "Port",
+    "Result", "Running", "Session", "Settings", "Widget", "Workflow", "WorkflowError", "__version__", "load", "node",
 ]  # fmt: skip
 
 try:

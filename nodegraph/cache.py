@@ -171,7 +171,12 @@ class Cache:
             and (saved or again > 2 * (OPEN_SECONDS + entry.nbytes / DISK_BYTES_PER_SECOND))
         ):
             record = [file._asdict() for file in saved]
-            self._write(lambda: None if entry.is_spoilt else disk.put(key, outputs, record, again) and None)
+
+            def write() -> None:
+                if not entry.is_spoilt:
+                    disk.put(key, outputs, record, again)
+
+            self._write(write)
         return entry
 
     def unpin(self, entry: Entry) -> None:

@@ -6,8 +6,8 @@ import asyncio
 import gc
 import sys
 import traceback
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple, TypeGuard, cast
 
 from pydantic import ValidationError
 
@@ -173,7 +173,7 @@ def _lists(spec: NodeSpec, arguments: dict[str, Any]) -> tuple[list[dict[str, An
         if spec.by_name[name].is_list:
             if plain is arguments:
                 plain = dict(arguments)
-            plain[name] = list(value) if isinstance(value, (Each, list)) else [value]
+            plain[name] = list(cast("Iterable[Any]", value)) if isinstance(value, (Each, list)) else [value]
         elif type(value) is Each:
             mapped[name] = value
     if not mapped:
@@ -190,11 +190,12 @@ def _results(spec: NodeSpec, result: Any) -> tuple[Any, ...]:
     if len(outputs) == 1:
         if result is not None and not outputs[0].is_each and not isinstance(result, tuple):
             return (result,)
-        is_named = isinstance(result, tuple) and getattr(result, "_fields", None) == (outputs[0].name,)
-        values: tuple[Any, ...] = result if is_named else (result,)
+        whole = cast(Any, result)
+        is_named = _is_tuple(whole) and getattr(whole, "_fields", None) == (outputs[0].name,)
+        values: tuple[Any, ...] = whole if is_named else (whole,)
     elif not outputs:
         return ()
-    elif isinstance(result, tuple) and len(result) == len(outputs):
+    elif _is_tuple(result) and len(result) == len(outputs):
         values = tuple(result)
     else:
         raise _Fault(
@@ -206,6 +207,10 @@ def _results(spec: NodeSpec, result: Any) -> tuple[Any, ...]:
     if any(output.is_each for output in outputs):
         values = tuple(Each(value) if output.is_each else value for output, value in zip(outputs, values, strict=True))
     return tuple(values)
+
+
+def _is_tuple(value: object) -> TypeGuard[tuple[Any, ...]]:
+    return isinstance(value, tuple)
 
 
 def _collected(spec: NodeSpec, rows: list[tuple[Any, ...]]) -> tuple[Any, ...]:
@@ -282,7 +287,9 @@ def _first_line(error: BaseException) -> str:
 def _shown(value: Any) -> str:
     found = list(tensors(value)) if not isinstance(value, (str, int, float)) else []
     if found and found[0] is value:
-        return f"{type(value).__name__} {list(value.shape)} {str(value.dtype).removeprefix('torch.')} on {value.device}"
+        tensor = found[0]
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        return f"{type(tensor).__name__} {list(tensor.shape)} {dtype} on {tensor.device}"
     if found:
         shapes = ", ".join(str(list(tensor.shape)) for tensor in found[:4])
         return f"{type(value).__name__} with tensors {shapes}"

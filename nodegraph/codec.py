@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from nodegraph.types import Each
 
@@ -31,9 +31,7 @@ def encode(value: Any) -> tuple[Any, dict[str, torch.Tensor]]:
     return _encode(value, found), found
 
 
-def decode(
-    structure: Any, found: Mapping[str, torch.Tensor], packages: Collection[str], device: str = "cpu"
-) -> Any:
+def decode(structure: Any, found: Mapping[str, torch.Tensor], packages: Collection[str], device: str = "cpu") -> Any:
     """The value again.
 
     Args:
@@ -47,9 +45,10 @@ def decode(
     """
     if not isinstance(structure, dict):
         return structure
-    kind, body = structure["is"], structure["of"]
+    stored = cast("dict[str, Any]", structure)
+    kind, body = stored["is"], stored["of"]
     if kind == "tensor":
-        return found[body].to(device) if "on" in structure else found[body]
+        return found[body].to(device) if "on" in stored else found[body]
     if kind == "dict":
         return {name: decode(item, found, packages, device) for name, item in body.items()}
     if kind in ("list", "tuple", "each"):
@@ -64,7 +63,7 @@ def decode(
 
 def write_file(path: Path, structure: Any, found: Mapping[str, torch.Tensor]) -> int:
     """Writes an encoded value with tensors -> bytes written. The file is not at its final name yet: rename it."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save_file  # pyright: ignore[reportUnknownVariableType]  # PathLike of what?
 
     plain: dict[str, torch.Tensor] = {}
     storages: set[int] = set()
@@ -86,24 +85,30 @@ def read_file(path: Path) -> tuple[Any, dict[str, torch.Tensor]]:
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(path, "pt") as file:
-            structure = json.loads((file.metadata() or {})[STRUCTURE])
-            return structure, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        with cast(Any, safe_open(path, "pt")) as file:  # compiled, without types
+            metadata: dict[str, str] = file.metadata() or {}
+            structure = json.loads(metadata[STRUCTURE])
+            return structure, {name: file.get_tensor(name) for name in file.keys()}
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise NotStorable(f"{path.name}: {error}") from error
 
 
-def _encode(value: Any, found: dict[str, Any]) -> Any:
-    if value is None or type(value) in (bool, int, float, str):
+_SEQUENCES: Mapping[type, str] = {list: "list", tuple: "tuple", Each: "each"}
+
+
+def _encode(value: object, found: dict[str, Any]) -> Any:
+    kind = type(value)
+    if value is None or kind in (bool, int, float, str):
         return value
-    if type(value) is dict and all(type(name) is str for name in value):
-        return {"is": "dict", "of": {name: _encode(item, found) for name, item in value.items()}}
-    if type(value) in (list, tuple, Each):
-        kind = {list: "list", tuple: "tuple", Each: "each"}[type(value)]
-        return {"is": kind, "of": [_encode(item, found) for item in value]}
-    if dataclasses.is_dataclass(value) and not isinstance(value, type) and value.__dataclass_params__.frozen:  # type: ignore[attr-defined]
+    if kind is dict:
+        items = cast("dict[object, object]", value)
+        if all(type(name) is str for name in items):
+            return {"is": "dict", "of": {name: _encode(item, found) for name, item in items.items()}}
+    if kind in _SEQUENCES:
+        return {"is": _SEQUENCES[kind], "of": [_encode(item, found) for item in cast("Iterable[object]", value)]}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type) and _is_frozen(value):
         fields = {field.name: _encode(getattr(value, field.name), found) for field in dataclasses.fields(value)}
-        return {"is": f"{type(value).__module__}:{type(value).__qualname__}", "of": fields}
+        return {"is": f"{kind.__module__}:{kind.__qualname__}", "of": fields}
     import torch
 
     if isinstance(value, torch.Tensor) and value.layout == torch.strided and not value.is_meta:
@@ -111,7 +116,11 @@ def _encode(value: Any, found: dict[str, Any]) -> Any:
         found[name] = value
         place = {} if value.device.type == "cpu" else {"on": value.device.type}
         return {"is": "tensor", "of": name, **place}
-    raise NotStorable(f"{type(value).__name__} has no form on disk")
+    raise NotStorable(f"{kind.__name__} has no form on disk")
+
+
+def _is_frozen(value: Any) -> bool:
+    return value.__dataclass_params__.frozen
 
 
 def _dataclass(name: str, packages: Collection[str]) -> Any:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import gc
-from collections.abc import Iterator
+from collections.abc import Generator
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
+def quiet() -> Generator[None]:
     """No garbage collection inside the block; what was made there counts as old after it, without being walked."""
     was_enabled = gc.isenabled()
     gc.disable()

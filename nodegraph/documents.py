@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from nodegraph.errors import FileProblem, WorkflowError, did_you_mean
 from nodegraph.registry import Registry
@@ -52,7 +52,7 @@ def from_picture(path: Path) -> Workflow:
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(path) as picture:
+        with cast(Any, Image.open(path)) as picture:  # its `with` has no type
             picture.load()  # text chunks may come after the pixels
             texts: dict[str, Any] = dict(getattr(picture, "text", {}) or picture.info)
     except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:

@@ -33,17 +33,9 @@ from nodegraph.events import (
 )
 from nodegraph.graph import Graph, Node, Ref
 from nodegraph.keys import digest
-from nodegraph.plan import Literal, Plan, Planner, Step, numbered
-from nodegraph.scheduler import (
-    DONE,
-    FAILED,
-    IDLE,
-    RUNNING,
-    WAITING,
-    Scheduler,
-    Task,
-    Wish,
-)
+from nodegraph.plan import Literal, Plan, Planner, numbered
+from nodegraph.scheduler import Scheduler
+from nodegraph.task import DONE, FAILED, IDLE, RUNNING, WAITING, Task, Wish
 from nodegraph.types import Lazy
 from nodegraph.workflow import Workflow
 
@@ -61,7 +53,7 @@ class Run(Scheduler):
         super().__init__(
             session, run_id, plan, planner, scope=scope, priority=priority, wants_values=wants_values, emit=emit
         )
-        self._document = document
+        self._session, self._document = session, document
 
     # What the session calls
 
@@ -98,11 +90,6 @@ class Run(Scheduler):
         if outputs is None:
             raise self._error_of(source)
         return outputs[place]
-
-    def step(self, name: str) -> Step:
-        """The step of a node, with the key it has by now."""
-        task = self._tasks.get(name)
-        return self._steps[name] if task is None else task.step
 
     def release(self) -> None:
         """Lets go of the targets' values."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from nodegraph.errors import FileProblem, StorageError, did_you_mean
 from nodegraph.events import SavedFile
@@ -70,7 +70,7 @@ class Folders:
         cls, home: Path | None = None, *, roots: Iterable[Path] = (), extra: Path | None = None,
         output: Path | None = None, shipped: Iterable[Path] = (), workflows: Iterable[Path] = (),
     ) -> Folders:  # fmt: skip
-        """The folders of a home, of further model roots, of an `extra_model_paths.yaml`, and those shipped with packages.
+        """The folders of a home, of further model roots, of an `extra_model_paths.yaml`, and those packages ship.
 
         Raises:
             FileProblem: the YAML file is missing or malformed.
@@ -271,14 +271,15 @@ def _extra_paths(file: Path) -> tuple[dict[str, list[Path]], dict[str, list[Path
     if not isinstance(sections, dict):
         raise FileProblem(f"{file} has no sections; write `name:` and under it `base_path:` and `checkpoints:`")
     found: tuple[dict[str, list[Path]], dict[str, list[Path]]] = ({}, {})
-    for name, section in sections.items():
+    for name, section in cast("dict[Any, Any]", sections).items():
         if section is None:
             continue
         if not isinstance(section, dict):
             raise FileProblem(f"{file}: section {name!r} is not a table of folders")
-        base = file.parent / os.path.expandvars(os.path.expanduser(str(section.get("base_path", ""))))
-        target = found[1] if section.get("is_default") else found[0]
-        for kind, places in section.items():
+        table = cast("dict[str, Any]", section)
+        base = file.parent / os.path.expandvars(os.path.expanduser(str(table.get("base_path", ""))))
+        target = found[1] if table.get("is_default") else found[0]
+        for kind, places in table.items():
             if kind in ("base_path", "is_default") or not places:
                 continue
             paths = [base / os.path.expanduser(line.strip()) for line in str(places).splitlines() if line.strip()]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from nodegraph.workflow import Workflow
 
@@ -107,7 +107,7 @@ class Graph:
         for knot in networkx.strongly_connected_components(view):
             first = next(iter(knot))
             if len(knot) > 1 or view.has_edge(first, first):
-                edges = networkx.find_cycle(view.subgraph(knot))
+                edges = cast("list[tuple[str, str]]", networkx.find_cycle(view.subgraph(knot)))  # pyright: ignore[reportUnknownMemberType]  # its stub names no result
                 found.append([edges[0][0], *(edge[1] for edge in edges)])
         return found
 
@@ -135,7 +135,7 @@ def links(node: Node) -> Iterator[str]:
 
 def _value(value: Any) -> Any:
     """An input as written -> a `Ref` for `[id, slot]`, a list for `{"__value__": [...]}`, else itself."""
-    kind = type(value)
+    kind = type(value)  # pyright: ignore[reportUnknownVariableType]  # any JSON value
     if kind is list and len(value) == 2 and type(value[0]) is str:
         slot = value[1]
         if type(slot) is str or type(slot) is int:

@@ -57,7 +57,7 @@ def literal_part(tag: bytes, value: Any) -> bytes:
     return tag + canonical(value)
 
 
-def canonical(value: Any) -> bytes:
+def canonical(value: object) -> bytes:
     """Canonical bytes of a JSON value; equal bytes mean equal values of equal type.
 
     Raises:

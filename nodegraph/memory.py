@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import heapq
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from nodegraph.types import Each
 
@@ -28,9 +28,9 @@ def tensors(value: Any) -> Iterator[torch.Tensor]:
         if isinstance(item, torch.Tensor):
             yield item
         elif isinstance(item, (tuple, list)):
-            stack.extend(reversed(item))  # type: ignore[arg-type]
+            stack.extend(reversed(item))  # pyright: ignore[reportUnknownArgumentType]  # a node's value: of anything
         elif isinstance(item, Mapping):
-            stack.extend(reversed(list(item.values())))  # type: ignore[arg-type]
+            stack.extend(reversed(list(item.values())))  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType]  # as above
         elif dataclasses.is_dataclass(item) and not isinstance(item, type):
             stack.extend(getattr(item, field.name) for field in reversed(dataclasses.fields(item)))
 
@@ -40,7 +40,7 @@ _WEIGHTLESS = frozenset({int, float, bool, type(None)})
 
 def nbytes(value: Any) -> int:
     """Bytes a value keeps from being freed; a view counts for the storage it holds on to."""
-    kind = type(value)
+    kind = type(value)  # pyright: ignore[reportUnknownVariableType]  # a node's value: anything
     if kind in _WEIGHTLESS:
         return OVERHEAD_BYTES
     if kind is tuple and len(value) == 1 and type(value[0]) in _WEIGHTLESS:
@@ -55,7 +55,8 @@ def nbytes(value: Any) -> int:
 
 def device_of(value: Any) -> str:
     """Name of the device a value lives on (`cpu`, `cuda:0`): that of its first tensor."""
-    if type(value) is tuple and len(value) == 1 and type(value[0]) in _WEIGHTLESS:
+    kind = type(value)  # pyright: ignore[reportUnknownVariableType]  # as above
+    if kind is tuple and len(value) == 1 and type(value[0]) in _WEIGHTLESS:
         return "cpu"
     first = next(tensors(value), None)
     return "cpu" if first is None else str(first.device)
@@ -67,16 +68,21 @@ def rebuild(value: V, change: Callable[[torch.Tensor], torch.Tensor]) -> V:
     if torch is None or next(tensors(value), None) is None:
         return value
     result: Any = value
+    kind = cast("Callable[..., Any]", type(value))
+
+    def items() -> Iterator[Any]:
+        return (rebuild(item, change) for item in cast("Iterable[Any]", value))
+
     if isinstance(value, torch.Tensor):
-        result = change(value)
+        result = change(cast(Any, value))
     elif isinstance(value, Each):
-        result = Each(rebuild(item, change) for item in value)
-    elif isinstance(value, tuple) and hasattr(value, "_fields"):
-        result = type(value)(*(rebuild(item, change) for item in value))
-    elif isinstance(value, (tuple, list)):
-        result = type(value)(rebuild(item, change) for item in value)  # type: ignore[call-arg]
+        result = Each(items())
+    elif isinstance(value, tuple):
+        result = kind(*items()) if hasattr(kind, "_fields") else kind(items())
+    elif isinstance(value, list):
+        result = kind(items())
     elif isinstance(value, Mapping):
-        result = {name: rebuild(item, change) for name, item in value.items()}
+        result = {name: rebuild(item, change) for name, item in cast("Mapping[Any, Any]", value).items()}
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = dataclasses.fields(value)
         result = dataclasses.replace(

@@ -47,8 +47,8 @@ def report_link(
         fits = [
             f"[{source.id!r}, {output.name!r}]" for output in source.spec.outputs if accepts(output.port, item.port)
         ]
-        add(f"gets {port} from node {source.id} ({source.spec.name})", item.port,
-            f"link it to {fits[0]}" if fits else f"link it to a node that gives {item.port}", "return_type_mismatch")  # fmt: skip
+        fix = f"link it to {fits[0]}" if fits else f"link it to a node that gives {item.port}"
+        add(f"gets {port} from node {source.id} ({source.spec.name})", item.port, fix, "return_type_mismatch")
 
 
 def missing(node: Node, item: Input) -> Problem:
@@ -79,7 +79,8 @@ def misspelt(node: Node, spec: NodeSpec) -> list[Problem]:
 
 _TYPES = {
     "greater_than_equal": "value_smaller_than_min", "greater_than": "value_smaller_than_min",
-    "less_than_equal": "value_bigger_than_max", "less_than": "value_bigger_than_max", "literal_error": "value_not_in_list",
+    "less_than_equal": "value_bigger_than_max", "less_than": "value_bigger_than_max",
+    "literal_error": "value_not_in_list",
 }  # fmt: skip
 _NAMES = {"INT": "a whole number", "FLOAT": "a number", "STRING": "a text", "BOOLEAN": "true or false"}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -18,21 +18,23 @@ ELEMENT_BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
 
 
 class Weights(Protocol):
-    """Where a module's weights are and how to make it.
-
-    Attributes:
-        fingerprint: equal for equal weights.
-        role: what it is (`unet`, `vae`, ...); decides the dtype.
-        nbytes: bytes of its tensors in the file.
-        parameters: number of weights.
-    """
+    """Where a module's weights are and how to make it."""
 
     @property
-    def fingerprint(self) -> str: ...
+    def fingerprint(self) -> str:
+        """Equal for equal weights."""
+        ...
+
     @property
-    def role(self) -> str: ...
+    def role(self) -> str:
+        """What it is (`unet`, `vae`, ...); decides the dtype."""
+        ...
+
     @property
-    def nbytes(self) -> int: ...
+    def nbytes(self) -> int:
+        """Bytes of its tensors in the file."""
+        ...
+
     def load(self, device: torch.device, dtype: torch.dtype) -> Any:
         """Makes the module with its weights on the device. Raises FileProblem when the file is not what it was."""
         ...
@@ -89,7 +91,7 @@ class Models:
         return "bf16" if role == "vae" else "fp16"
 
     @contextmanager
-    def use(self, weights: Weights) -> Iterator[Any]:
+    def use(self, weights: Weights) -> Generator[Any]:
         """The module with these weights, loaded when it is not yet; it stays while the block runs."""
         key = (weights.fingerprint, self.dtype_of(weights.role))
         with self._lock:

@@ -131,7 +131,7 @@ class Planner:
                         expected="links in one direction", fix="remove one of these links", type="cycle")
                 for path in graph.cycles(order)
             ]  # fmt: skip
-        old = {} if before is None else before.steps
+        old: Mapping[str, Step] = {} if before is None else before.steps
         steps = self.steps((graph.nodes[name] for name in order), {}, graph, problems, old)
         if problems:
             raise WorkflowError(problems)
@@ -273,15 +273,11 @@ class Planner:
         if not given.keys() <= spec.by_name.keys():
             problems += misspelt(node, spec)
         if (spec.fingerprint is not None or not spec.is_cached) and len(problems) == before:
-            try:
-                parts.append(self._outside(spec, arguments, node.id))
-            except Exception as error:  # as for its check
-                what = str(error) if isinstance(error, NodegraphError) else f"its fingerprint failed: {error!r}"
-                problems.append(Problem(what, node.id, node.class_type, type="custom_validation_failed"))
+            self._add_outside(spec, arguments, node, parts, problems)
         key = node_key(compiled.prefix, parts) if is_known else None
         return Step(node.id, spec, arguments, tuple(parts), key, given)
 
-    def key(self, step: Step, sources: Mapping[str, tuple[bytes, int] | Any]) -> Step:
+    def key(self, step: Step, sources: Mapping[str, tuple[bytes, int] | Literal]) -> Step:
         """A step whose key had to wait, with its key.
 
         Args:
@@ -308,6 +304,15 @@ class Planner:
             )  # fmt: skip
             return None
 
+    def _add_outside(
+        self, spec: NodeSpec, arguments: Mapping[str, Any], node: Node, parts: list[bytes], problems: list[Problem]
+    ) -> None:
+        try:
+            parts.append(self._outside(spec, arguments, node.id))
+        except Exception as error:  # as for its check
+            what = str(error) if isinstance(error, NodegraphError) else f"its fingerprint failed: {error!r}"
+            problems.append(Problem(what, node.id, node.class_type, type="custom_validation_failed"))
+
     def _outside(self, spec: NodeSpec, arguments: Mapping[str, Any], node: str) -> bytes:
         part = b"" if spec.is_cached else digest("fresh", self._fresh(), node)
         if spec.fingerprint is not None:
@@ -327,7 +332,8 @@ _SCALARS = frozenset({int, float, str, bool, type(None)})
 
 def _is_unchanged(step: Step, node: Node, spec: NodeSpec, steps: Mapping[str, Step], old: Mapping[str, Step]) -> bool:
     """True when a node and all upstream of it are as they were. Types are compared too, since 1 == 1.0 == True."""
-    given, before = node.inputs, step.given
+    given: Mapping[str, object] = node.inputs
+    before: Mapping[str, object] = step.given
     if step.spec is not spec or len(given) != len(before):
         return False
     for name, value in given.items():
@@ -336,7 +342,7 @@ def _is_unchanged(step: Step, node: Node, spec: NodeSpec, steps: Mapping[str, St
             return False
         if kind is float and value == 0 and repr(value) != repr(before[name]):  # -0.0 == 0.0
             return False
-        if kind is Ref:
+        if type(value) is Ref:
             if steps.get(value.node) is not old.get(value.node):
                 return False
         elif kind not in _SCALARS:

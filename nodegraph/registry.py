@@ -29,8 +29,8 @@ class Registry:
         failures: files of node folders that did not load, with the reason.
     """
 
-    specs: Mapping[str, NodeSpec] = field(default_factory=dict)
-    failures: Mapping[str, str] = field(default_factory=dict)
+    specs: Mapping[str, NodeSpec] = field(default_factory=dict[str, NodeSpec])
+    failures: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def get(self, class_type: str) -> NodeSpec | None:
         """The node type of this id, or None."""

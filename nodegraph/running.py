@@ -1,18 +1,27 @@
-"""What a started workflow is to its caller: a run with its events, its results, and a workflow as a function."""
+"""What a workflow is to its caller: prepared, a run with its events, its results, and as a function."""
 
 from __future__ import annotations
 
 import queue
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple, Protocol
 
 from nodegraph.errors import NodegraphError, WorkflowError
 from nodegraph.events import Event, RunFinished
 from nodegraph.execute import Run
+from nodegraph.graph import Ref
+from nodegraph.plan import Plan, Planner
 from nodegraph.workflow import Workflow
 
-if TYPE_CHECKING:
-    from nodegraph.session import Prepared, Session
+
+class Prepared(NamedTuple):
+    """A workflow ready to run: its plan, and where its declared outputs come from."""
+
+    workflow: Workflow
+    plan: Plan
+    planner: Planner
+    outputs: Mapping[str, Ref]
+    scope: str
 
 
 class Running:
@@ -113,6 +122,18 @@ class Result(Mapping[str, Any]):
         return f"Result({', '.join(self._values)})"
 
 
+class Runner(Protocol):
+    """What a function needs of its session."""
+
+    def prepare(self, workflow: Workflow, *, scope: str, wants_outputs: bool) -> Prepared:
+        """Plans a workflow."""
+        ...
+
+    def submit(self, prepared: Prepared, *, wants_values: bool) -> Running:
+        """Starts a run."""
+        ...
+
+
 class Function:
     """A workflow as a function: `text_to_image(prompt="a cat", seed=7).image`. Sinks do not run.
 
@@ -120,7 +141,7 @@ class Function:
         workflow: the document.
     """
 
-    def __init__(self, session: Session, workflow: Workflow, origin: str) -> None:
+    def __init__(self, session: Runner, workflow: Workflow, origin: str) -> None:
         self._session, self.workflow, self._origin = session, workflow, origin
         self.__doc__ = workflow.doc or None
 

@@ -11,13 +11,13 @@ import sys
 import threading
 from collections.abc import Coroutine, Iterable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+from nodegraph.board import Board
 from nodegraph.cache import Cache
 from nodegraph.collector import Calm, quiet
-from nodegraph.devices import Device, DType, Lane, pick_device, torch_version
+from nodegraph.devices import Device, Lane, pick_device, torch_version
 from nodegraph.disk import DiskTier
 from nodegraph.documents import Document, open_document
 from nodegraph.errors import (
@@ -27,7 +27,7 @@ from nodegraph.errors import (
     WorkflowError,
 )
 from nodegraph.events import Event
-from nodegraph.execute import Run, Task
+from nodegraph.execute import Run
 from nodegraph.files import Folders
 from nodegraph.graph import Graph, Ref
 from nodegraph.keys import digest
@@ -35,57 +35,17 @@ from nodegraph.memory import Ledger
 from nodegraph.models import Models
 from nodegraph.plan import Plan, Planner, Step, numbered
 from nodegraph.registry import Registry
-from nodegraph.running import Function, Result, Running
+from nodegraph.running import Function, Prepared, Result, Running
+from nodegraph.settings import GIB, Settings
 from nodegraph.spec import NodeSpec
 from nodegraph.subgraph import PREFIX, Inlined, inline, spec_of_workflow
+from nodegraph.task import Task
 from nodegraph.why import Recipe, why
 from nodegraph.workflow import Workflow, split_address
 
 log = logging.getLogger(__name__)
-GIB = 1 << 30
 LARGE = 1000  # steps from which a plan is worth hiding from the garbage collector
 SCOPES = 64  # workflows whose last recipes are kept in memory
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a session is set up.
-
-    Attributes:
-        home: data folder; by default `NODEGRAPH_HOME` or the platform's.
-        device, dtype: where and in what precision to compute; `auto` decides.
-        vram_limit, ram_limit: bytes for models and cached values on the device and in host memory.
-        keeps: False to forget every result at its last use, and to read none.
-        cache_dir: folder of the disk tier; by default `cache` in the home. None turns it off.
-        disk_limit: bytes of values on disk.
-        node_paths: folders of user nodes.
-        model_roots: folders with ComfyUI's layout of models.
-        extra_model_paths: ComfyUI's YAML file of further folders.
-        output_dir: where pictures go; by default `output` in the home.
-    """
-
-    home: Path | None = None
-    device: str = "auto"
-    dtype: DType = "auto"
-    vram_limit: int | None = None
-    ram_limit: int | None = None
-    keeps: bool = True
-    cache_dir: Path | str | None = ""
-    disk_limit: int = 20 * GIB
-    node_paths: tuple[Path | str, ...] = ()
-    model_roots: tuple[Path, ...] = ()
-    extra_model_paths: Path | None = None
-    output_dir: Path | None = None
-
-
-class Prepared(NamedTuple):
-    """A workflow ready to run: its plan, and where its declared outputs come from."""
-
-    workflow: Workflow
-    plan: Plan
-    planner: Planner
-    outputs: Mapping[str, Ref]
-    scope: str
 
 
 class Session:
@@ -348,7 +308,7 @@ class Session:
 
         future.get_loop().call_soon_threadsafe(give)
 
-    def finished(self, run: Run) -> None:
+    def finished(self, run: Board) -> None:
         """Forgets a run that is over, and writes down how its nodes were run."""
         self._runs.pop(run.id, None)
         self._calm.end(run.id)
@@ -389,7 +349,7 @@ def _serve(loop: asyncio.AbstractEventLoop) -> None:
 
 
 def _shipped(registry: Registry, name: str) -> list[Path]:
-    """Folders of this name (`models`, `workflows`) inside the packages that nodes come from, or beside them in a checkout."""
+    """Folders of this name (`models`, `workflows`) in the packages of the nodes, or beside these in a checkout."""
     found: list[Path] = []
     for package in dict.fromkeys(spec.module.partition(".")[0] for spec in registry):
         for path in getattr(sys.modules.get(package), "__path__", ()):

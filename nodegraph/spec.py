@@ -71,7 +71,7 @@ class Input:
     widget: Widget = field(default_factory=Widget)
     choices: tuple[str, ...] | None = None
     file: File | None = None
-    limits: Mapping[str, float] = field(default_factory=dict)
+    limits: Mapping[str, float] = field(default_factory=dict[str, float])
     doc: str = ""
 
     @property
@@ -330,10 +330,14 @@ def _limits(extras: Iterable[Any]) -> Mapping[str, float]:
 def _outputs(where: str, hint: Any) -> tuple[Output, ...]:
     if hint is None or hint is type(None):
         return ()
-    if isinstance(hint, type) and issubclass(hint, tuple) and hasattr(hint, "_fields"):
+    if _is_named_tuple(hint):
         hints = get_type_hints(hint, include_extras=True)
-        return tuple(_output(where, hints[name], name) for name in hint._fields)  # type: ignore[attr-defined]
+        return tuple(_output(where, hints[name], name) for name in hint._fields)
     return (_output(where, hint, None),)
+
+
+def _is_named_tuple(hint: object) -> bool:
+    return hasattr(hint, "_fields") and isinstance(hint, type) and issubclass(hint, tuple)
 
 
 def _output(where: str, hint: Any, name: str | None) -> Output:

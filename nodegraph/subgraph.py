@@ -150,9 +150,10 @@ def _bind(outer: Node, inner: Workflow) -> Iterable[Node]:
     unknown = [name for name in outer.inputs if name not in inner.inputs]
     if unknown:
         names = ", ".join(inner.inputs) or "none"
-        raise WorkflowError(
-            [Problem("is not an input", input=name, expected=names, fix=did_you_mean(name, inner.inputs)) for name in unknown]
-        )
+        raise WorkflowError([
+            Problem("is not an input", input=name, expected=names, fix=did_you_mean(name, inner.inputs))
+            for name in unknown
+        ])  # fmt: skip
     values: dict[str, dict[str, Any]] = {}
     for name, value in outer.inputs.items():
         for place in inner.inputs[name].bind:

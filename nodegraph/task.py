@@ -11,8 +11,8 @@ from nodegraph.graph import Ref
 from nodegraph.plan import Step
 
 if TYPE_CHECKING:
+    from nodegraph.board import Board
     from nodegraph.context import Context
-    from nodegraph.scheduler import Scheduler
 
 IDLE, WAITING, READY, RUNNING, DONE, FAILED = range(6)
 Source = tuple[str, "Task | None", Any]  # input name, the task that makes it and the slot; or None and a literal
@@ -24,7 +24,7 @@ class Task:
     __slots__ = ("alias", "cause", "context", "entry", "is_held", "is_target", "is_wanted", "key_waiters", "missing",
                  "order", "run", "saved", "sources", "state", "step", "uses", "waiters")  # fmt: skip
 
-    def __init__(self, run: Scheduler, step: Step, order: int) -> None:
+    def __init__(self, run: Board, step: Step, order: int) -> None:
         self.run, self.step, self.order = run, step, order
         self.state = IDLE
         self.is_wanted = False  # its value is, not only its identity
@@ -33,7 +33,7 @@ class Task:
         self.uses = 0  # tasks that still have to read it
         self.missing = 0
         self.waiters: list[Task | Wish] = []
-        self.key_waiters: list[Task] | None = None
+        self.key_waiters: list[Task | Wish] | None = None
         self.sources: list[Source] | None = None
         self.entry: Entry | None = None
         self.alias: tuple[Any, ...] = ()
@@ -50,7 +50,7 @@ class Wish:
 
     __slots__ = ("future", "missing", "ref", "run", "task")
 
-    def __init__(self, run: Scheduler, ref: Ref, future: asyncio.Future[Any]) -> None:
+    def __init__(self, run: Board, ref: Ref, future: asyncio.Future[Any]) -> None:
         self.run, self.ref, self.future = run, ref, future
         self.missing = 0
         self.task: Task | None = None

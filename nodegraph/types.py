@@ -85,7 +85,7 @@ def accepts(source: str, target: str) -> bool:
 
     `*` fits anything on either side; `"A,B"` is a union; INT widens to FLOAT; a COMBO is a string.
     """
-    if source == target or source == ANY or target == ANY:
+    if source == target or ANY in (source, target):
         return True
     sources, targets = set(source.split(",")), set(target.split(","))
     if "INT" in sources:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -74,19 +74,20 @@ class Workflow(BaseModel):
         """
         if not isinstance(document, dict):
             raise WorkflowError.of(f"the document is a JSON {_kind(document)}", "an object with nodes")
-        if "nodegraph" not in document:
-            document = _from_api(document)
-        version = document.get("nodegraph")
+        found = cast("dict[str, Any]", document)
+        if "nodegraph" not in found:
+            found = _from_api(found)
+        version = found.get("nodegraph")
         if type(version) is not int or version < 1:
             raise WorkflowError.of(f"nodegraph: {version!r} is no version", f"a whole number up to {VERSION}")
         if version > VERSION:
             fix = "update nodegraph (pip install -U nodegraph)"
             raise WorkflowError.of(f"the document has version {version}", f"{VERSION} or lower", fix)
         while version < VERSION:
-            document, version = cls.upgrades[version](document), version + 1
+            found, version = cls.upgrades[version](found), version + 1
         try:
             with quiet():
-                workflow = cls.model_validate(document)
+                workflow = cls.model_validate(found)
         except ValidationError as error:
             raise WorkflowError([_problem(item) for item in error.errors()]) from None
         workflow.check_interface()
@@ -125,7 +126,7 @@ class Workflow(BaseModel):
                     Problem(f"{address!r} names no node input", expected=expected, fix=did_you_mean(node, nodes))
                 )
                 continue
-            inputs = {**nodes[node].inputs, name: {"__value__": value} if isinstance(value, list) else value}
+            inputs = {**nodes[node].inputs, name: _written(value)}
             nodes[node] = nodes[node].model_copy(update={"inputs": inputs})
         if missing:
             raise WorkflowError(missing)
@@ -183,6 +184,11 @@ def split_address(address: str) -> tuple[str, str]:
     return (node, name) if node else (name, "")
 
 
+def _written(value: Any) -> Any:
+    """A value as an input has it: a list is wrapped, as a bare one of two may be a link."""
+    return cast(Any, {"__value__": value}) if isinstance(value, list) else value
+
+
 def _node_json(node: NodeDocument) -> dict[str, Any]:
     meta = {} if node.meta is None else {"_meta": node.meta}
     return {"class_type": node.class_type, "inputs": node.inputs, **(node.model_extra or {}), **meta}
@@ -196,19 +202,21 @@ def _one_of(names: Iterable[str]) -> str:
     return "one of " + ", ".join(names) if names else "none: this workflow declares no inputs"
 
 
-def _kind(value: Any) -> str:
-    return {list: "array", str: "string", bool: "boolean", type(None): "null"}.get(type(value), "number")
+def _kind(value: object) -> str:
+    names: Mapping[type, str] = {list: "array", str: "string", bool: "boolean", type(None): "null"}
+    return names.get(type(value), "number")
 
 
 def _json(text: str | bytes) -> Any:
     try:
         decoded = text.decode("utf-8-sig") if isinstance(text, bytes) else text
+    except UnicodeDecodeError as error:
+        raise WorkflowError.of(f"not text: byte {error.start} is not UTF-8", "a JSON file or a PNG") from None
+    try:
         return json.loads(decoded, object_pairs_hook=_unique, parse_constant=_no_constant)
     except json.JSONDecodeError as error:
         what = f"not JSON at line {error.lineno}, column {error.colno}: {error.msg}"
         raise WorkflowError.of(what, fix=None if decoded.strip() else "the file is empty") from None
-    except UnicodeDecodeError as error:
-        raise WorkflowError.of(f"not text: byte {error.start} is not UTF-8", "a JSON file or a PNG") from None
     except ValueError as error:  # a number with more digits than Python reads
         raise WorkflowError.of(f"not JSON: {str(error).partition(';')[0]}") from None
     except RecursionError:

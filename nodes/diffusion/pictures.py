@@ -87,9 +87,9 @@ def fill_prefix(prefix: str, image: Tensor, number: int) -> str:
         return prefix
     now = time.localtime()
     values = {
-        "width": str(image.shape[1]), "height": str(image.shape[0]), "batch_num": f"{number:05}", "year": f"{now.tm_year}",
-        "month": f"{now.tm_mon:02}", "day": f"{now.tm_mday:02}", "hour": f"{now.tm_hour:02}", "minute": f"{now.tm_min:02}",
-        "second": f"{now.tm_sec:02}",
+        "width": str(image.shape[1]), "height": str(image.shape[0]), "batch_num": f"{number:05}",
+        "year": f"{now.tm_year}", "month": f"{now.tm_mon:02}", "day": f"{now.tm_mday:02}",
+        "hour": f"{now.tm_hour:02}", "minute": f"{now.tm_min:02}", "second": f"{now.tm_sec:02}",
     }  # fmt: skip
     for key, value in values.items():
         prefix = prefix.replace(f"%{key}%", value)

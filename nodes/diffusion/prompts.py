@@ -1,4 +1,4 @@
-"""Reading prompts: weights in parentheses, as ComfyUI writes them. Imports no torch, so that planning can check them."""
+"""Reading prompts: weights in parentheses, as ComfyUI writes them. No torch, so that planning can check them."""
 
 from __future__ import annotations
 

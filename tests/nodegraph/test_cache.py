@@ -24,7 +24,9 @@ GPU = "meta"  # torch's device without memory stands for one that has
 class Tiers:
     """A cache over a fake device of 1000 bytes, a host of 1000 bytes, and a disk."""
 
-    def __init__(self, disk: DiskTier | None = None, *, keeps: bool = True, device: int = 1000, host: int = 1000) -> None:
+    def __init__(
+        self, disk: DiskTier | None = None, *, keeps: bool = True, device: int = 1000, host: int = 1000
+    ) -> None:
         self.ledgers = {"cpu": Ledger("cpu", host), GPU: Ledger(GPU, device)}
         self.moved: list[str] = []
         self.jobs: list[Callable[[], None]] = []
@@ -198,7 +200,12 @@ def test_what_shares_memory_with_a_spoilt_tensor_is_forgotten_everywhere(disk: D
 # In a session
 
 
-CHAIN = {"a": n("Const", value=1), "b": n("Add", a=("a", 0)), "c": n("Add", a=("b", 0), b=5), "out": n("Show", value=("c", 0))}
+CHAIN = {
+    "a": n("Const", value=1),
+    "b": n("Add", a=("a", 0)),
+    "c": n("Add", a=("b", 0), b=5),
+    "out": n("Show", value=("c", 0)),
+}
 
 
 def disk_session(folder: Path, **settings: Any) -> Any:
@@ -224,7 +231,15 @@ def test_damaged_values_on_disk_are_made_again(tmp_path: Path, monkeypatch: pyte
         session.lane("disk").close()
         session.disk._database.execute("update entries set inline = 'damaged'")
     with disk_session(tmp_path) as session:
-        edited = run(session, {**CHAIN, "c": n("Add", a=("b", 0), b=6), "d": n("Mul", a=("b", 0), b=("a", 0)), "e": n("Show", value=("d", 0))})
+        edited = run(
+            session,
+            {
+                **CHAIN,
+                "c": n("Add", a=("b", 0), b=6),
+                "d": n("Mul", a=("b", 0), b=("a", 0)),
+                "e": n("Show", value=("d", 0)),
+            },
+        )
         assert edited.values == {"out": 8, "e": 3 * 2 + 5}
         assert sorted(edited.ran) == ["a", "b", "c", "d", "e", "out"]
         assert edited.cached == []

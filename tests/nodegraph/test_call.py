@@ -35,21 +35,30 @@ def called(function: Any, arguments: dict[str, Any]) -> call.Outcome:
 @pytest.mark.parametrize("kind", ["Spoil", "SpoilAsync"])
 def test_a_node_that_changes_its_input_is_caught_and_what_it_spoilt_is_made_again(session: Session, kind: str) -> None:
     document = {
-        "a": n("Ones"), "same": n("Same", x=("a", 0)), "bad": n(kind, x=("same", 0)), "out": n("Show", value=("bad", 0)),
+        "a": n("Ones"), "same": n("Same", x=("a", 0)), "bad": n(kind, x=("same", 0)), "out": n("Show", value=("bad",
+        0)),
         "keep": n("Show", value=("same", 0)),
     }  # fmt: skip
     found = run(session, document)
     assert list(found.errors) == ["bad"]
     assert kind == "SpoilAsync" or torch.equal(found.values["keep"], torch.ones(4))
-    assert found.errors["bad"].message.startswith("it changed its input 'x' in place, which others share; work on a copy")
-    good = run(session, {"a": n("Ones"), "t": n("Twice", x=("a", 0)), "u": n("Same", x=("a", 0)), "out": n("Total", x=("t", 0))}, ["out", "u"])
+    assert found.errors["bad"].message.startswith(
+        "it changed its input 'x' in place, which others share; work on a copy"
+    )
+    good = run(
+        session,
+        {"a": n("Ones"), "t": n("Twice", x=("a", 0)), "u": n("Same", x=("a", 0)), "out": n("Total", x=("t", 0))},
+        ["out", "u"],
+    )
     assert good.values["out"] == 8.0
     assert torch.equal(good.values["u"], torch.ones(4))
     assert {"t", "out"} <= set(good.ran) <= {"a", "t", "u", "out"}
 
 
 def test_a_node_that_changes_its_input_and_fails_is_caught_too(session: Session) -> None:
-    found = run(session, {"a": n("Ones"), "bad": n("Spoil", x=("a", 0), fails=True), "out": n("Show", value=("bad", 0))})
+    found = run(
+        session, {"a": n("Ones"), "bad": n("Spoil", x=("a", 0), fails=True), "out": n("Show", value=("bad", 0))}
+    )
     assert "in place" in found.errors["bad"].message
     assert run(session, {"a": n("Ones"), "out": n("Total", x=("a", 0))}, ["out"]).values == {"out": 4.0}
 
@@ -69,7 +78,10 @@ def test_out_of_memory_frees_and_tries_once_more(session: Session) -> None:
     document = {"a": n("Ones"), "h": n("Hungry", name="h", x=("a", 0)), "out": n("Total", x=("h", 0))}
     found = run(session, document, ["out"])
     assert (found.values, found.ran, GATES["h"].calls) == ({"out": 4.0}, ["a", "h", "out"], 2)
-    assert run(session, {"b": n("Ones", size=1000), "out": n("Total", x=("b", 0))}, ["out"]).ran == ["b", "out"]  # it was let go
+    assert run(session, {"b": n("Ones", size=1000), "out": n("Total", x=("b", 0))}, ["out"]).ran == [
+        "b",
+        "out",
+    ]  # it was let go
 
 
 def test_out_of_memory_twice_says_what_is_held(session: Session) -> None:
@@ -92,7 +104,11 @@ def test_other_errors_are_not_tried_again(session: Session) -> None:
 
 
 def test_an_error_tells_inputs_and_the_nodes_own_traceback(session: Session) -> None:
-    document = {"a": n("Const", value=5), "f": n("Fail", a=("a", 0), message="x" * 300), "out": n("Show", value=("f", 0))}
+    document = {
+        "a": n("Const", value=5),
+        "f": n("Fail", a=("a", 0), message="x" * 300),
+        "out": n("Show", value=("f", 0)),
+    }
     error = run(session, document).errors["f"]
     assert error.inputs == {"a": "5", "message": "'" + "x" * 196 + "..."}
     assert "in fail" in error.traceback and "nodegraph/call.py" not in error.traceback
@@ -170,7 +186,9 @@ def test_values_over_links_are_checked_as_literals_are(session: Session) -> None
     document = {"e": n("Echo", value=5000), "p": n("Pick", a=1, b=2, limit=("e", 0)), "out": n("Show", value=("p", 0))}
     found = run(session, document)
     assert "limit: got 5000 over its link; Input should be less than or equal to 1000" in found.errors["p"].message
-    assert run(session, {"e": n("Const", value=2), "r": n("Real", value=("e", 0)), "out": n("Show", value=("r", 0))}).values == {"out": 2.0}
+    assert run(
+        session, {"e": n("Const", value=2), "r": n("Real", value=("e", 0)), "out": n("Show", value=("r", 0))}
+    ).values == {"out": 2.0}
 
 
 def test_the_items_of_lists_are_checked_and_converted_too(session: Session) -> None:
@@ -180,7 +198,12 @@ def test_the_items_of_lists_are_checked_and_converted_too(session: Session) -> N
     wrong = {"e": n("Range", n=3), "x": n("Echo", value=("e", 0)), "m": n("Mul", a=("x", 0), b=1.5)}
     with pytest.raises(Exception, match="of the wrong type"):
         run(session, wrong, ["m"])
-    text = {"t": n("Echo", value="many"), "l": n("Range", n=1), "s": n("Sum", items=("t", 0)), "out": n("Show", value=("s", 0))}
+    text = {
+        "t": n("Echo", value="many"),
+        "l": n("Range", n=1),
+        "s": n("Sum", items=("t", 0)),
+        "out": n("Show", value=("s", 0)),
+    }
     assert "items: got 'many' over its link" in run(session, text).errors["s"].message
 
 
@@ -200,7 +223,11 @@ def test_mapped_calls_tell_their_progress(session: Session) -> None:
     GATES["p"].opened.set()
     found = run(session, document)
     assert found.values == {"out": (0, 1, 2)}
-    assert [(event.step, event.total) for event in found.of(NodeProgress) if event.total == 3] == [(1, 3), (2, 3), (3, 3)]
+    assert [(event.step, event.total) for event in found.of(NodeProgress) if event.total == 3] == [
+        (1, 3),
+        (2, 3),
+        (3, 3),
+    ]
 
 
 def test_a_generator_of_a_seed_is_the_same_everywhere(session: Session) -> None:

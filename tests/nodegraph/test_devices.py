@@ -53,7 +53,7 @@ def test_devices_are_picked_by_name() -> None:
     assert pick_device("cpu") == Device("cpu")
     assert (pick_device("cuda:1").kind, pick_device("cuda:1").name) == ("cuda", "cuda:1")
     assert pick_device("auto").kind in ("cpu", "cuda")
-    with pytest.raises(NodegraphError, match="device 'cdua' is unknown.*did you mean 'cuda'"):
+    with pytest.raises(NodegraphError, match=r"device 'cdua' is unknown.*did you mean 'cuda'"):
         pick_device("cdua")
     free, total = Device("cpu").memory()
     assert 0 < free <= total

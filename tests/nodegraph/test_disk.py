@@ -67,7 +67,16 @@ def test_a_damaged_value_is_forgotten(tmp_path: Path, damage: bytes, caplog: pyt
     disk.close()
 
 
-@pytest.mark.parametrize("inline", ["not json", '{"is": "tuple", "of": 5}', '{"is": "tuple"}', '{"is": "os:system", "of": {}}', '{"is": "dict", "of": [1]}'])
+@pytest.mark.parametrize(
+    "inline",
+    [
+        "not json",
+        '{"is": "tuple", "of": 5}',
+        '{"is": "tuple"}',
+        '{"is": "os:system", "of": {}}',
+        '{"is": "dict", "of": [1]}',
+    ],
+)
 def test_a_damaged_row_is_forgotten(tmp_path: Path, inline: str) -> None:
     disk = opened(tmp_path)
     disk.put(KEYS[0], (1,), [], 1.0)
@@ -111,7 +120,9 @@ def test_an_index_of_another_version_is_begun_again(tmp_path: Path) -> None:
     disk.close()
 
 
-def test_a_folder_that_cannot_be_used_is_said_once_and_left_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_folder_that_cannot_be_used_is_said_once_and_left_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "file").write_text("in the way")
     disk = opened(tmp_path / "file")
     assert not disk.is_open
@@ -127,7 +138,9 @@ def test_a_folder_that_cannot_be_used_is_said_once_and_left_alone(tmp_path: Path
     disk.close()
 
 
-def test_a_disk_that_refuses_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_refuses_is_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     disk = opened(tmp_path)
 
     def full(*_: object) -> None:

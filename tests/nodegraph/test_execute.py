@@ -43,13 +43,21 @@ def test_progress_previews_and_saved_files_are_events(session: Session) -> None:
     assert saved == [("busy", "step_00001_.txt", "temp", False), ("", "busy_00001_.txt", "output", False)]
     again = run(session, {"b": n("Busy")})
     assert (again.ran, again.cached) == ([], ["b"])
-    assert [(event.file.filename, event.is_cached) for event in again.of(Saved)] == [("step_00001_.txt", True), ("busy_00001_.txt", True)]
+    assert [(event.file.filename, event.is_cached) for event in again.of(Saved)] == [
+        ("step_00001_.txt", True),
+        ("busy_00001_.txt", True),
+    ]
 
 
 def test_equal_sinks_of_a_run_save_once_and_both_tell(session: Session) -> None:
     found = run(session, {"a": n("Busy"), "b": n("Busy")})
     assert (found.ran, found.cached) == (["a"], ["b"])
-    assert [(event.node, event.is_cached) for event in found.of(Saved)] == [("a", False), ("a", False), ("b", True), ("b", True)]
+    assert [(event.node, event.is_cached) for event in found.of(Saved)] == [
+        ("a", False),
+        ("a", False),
+        ("b", True),
+        ("b", True),
+    ]
 
 
 def test_values_that_are_not_there_are_told(session: Session) -> None:

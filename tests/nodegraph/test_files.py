@@ -18,7 +18,20 @@ def write(path: Path, content: bytes = b"x") -> Path:
 
 @pytest.mark.parametrize(
     "name",
-    ["../x.safetensors", "a/../../x", "/etc/passwd", "", "  ", "C:\\x", "c:x", "..\\x", "a\0b", "..", "\\\\server\\x", "a/.."],
+    [
+        "../x.safetensors",
+        "a/../../x",
+        "/etc/passwd",
+        "",
+        "  ",
+        "C:\\x",
+        "c:x",
+        "..\\x",
+        "a\0b",
+        "..",
+        "\\\\server\\x",
+        "a/..",
+    ],
 )
 @pytest.mark.parametrize("kind", ["loras", "input", "output", "workflows"])
 def test_a_name_cannot_leave_its_folder(tmp_path: Path, kind: str, name: str) -> None:
@@ -63,9 +76,9 @@ def test_a_missing_file_names_the_nearest(tmp_path: Path) -> None:
     folders = Folders.of(tmp_path)
     write(tmp_path / "models" / "loras" / "deep" / "detail.safetensors")
     for name in ("detail.safetensors", "deep/detial.safetensors"):
-        with pytest.raises(FileProblem, match="did you mean 'deep/detail.safetensors'"):
+        with pytest.raises(FileProblem, match=r"did you mean 'deep/detail\.safetensors'"):
             folders.path("loras", name)
-    with pytest.raises(FileProblem, match="put it in .*vae"):
+    with pytest.raises(FileProblem, match=r"put it in .*vae"):
         folders.path("vae", "none.safetensors")
     with pytest.raises(FileProblem, match="'lora' is no kind of file; one of checkpoints"):
         folders.path("lora", "x")
@@ -127,7 +140,9 @@ def test_diffusers_folders_are_models_known_by_all_their_files(tmp_path: Path) -
 
 
 def test_extra_model_paths_are_read_as_comfyui_does(tmp_path: Path) -> None:
-    extra = write(tmp_path / "conf" / "extra.yaml", b"""
+    extra = write(
+        tmp_path / "conf" / "extra.yaml",
+        b"""
 comfyui:
     base_path: ../comfy
     checkpoints: models/checkpoints/
@@ -140,7 +155,8 @@ first:
     is_default: true
     vae: /somewhere/vae
 empty:
-""")
+""",
+    )
     write(tmp_path / "comfy" / "models" / "lycoris" / "l.safetensors")
     write(tmp_path / "comfy" / "models" / "clip" / "c.safetensors")
     folders = Folders.of(tmp_path / "home", extra=extra)
@@ -154,7 +170,12 @@ empty:
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [(b"a: [", "is not YAML"), (b"- a\n", "has no sections"), (b"a: 5\n", "section 'a' is not a table"), (None, "cannot be read")],
+    [
+        (b"a: [", "is not YAML"),
+        (b"- a\n", "has no sections"),
+        (b"a: 5\n", "section 'a' is not a table"),
+        (None, "cannot be read"),
+    ],
 )
 def test_a_wrong_yaml_file_is_told(tmp_path: Path, text: bytes | None, message: str) -> None:
     if text is not None:
@@ -166,7 +187,13 @@ def test_a_wrong_yaml_file_is_told(tmp_path: Path, text: bytes | None, message: 
 def test_saved_files_are_counted_on_from_the_highest(tmp_path: Path) -> None:
     folders = Folders.of(tmp_path)
     first = folders.save("output", "sub/pic", "png", lambda file: file.write(b"one") and None)
-    assert (first.filename, first.subfolder, first.type, first.nbytes, first.format) == ("pic_00001_.png", "sub", "output", 3, "png")
+    assert (first.filename, first.subfolder, first.type, first.nbytes, first.format) == (
+        "pic_00001_.png",
+        "sub",
+        "output",
+        3,
+        "png",
+    )
     assert Path(first.path).read_bytes() == b"one"
     write(tmp_path / "output" / "sub" / "pic_00041_.jpg")
     write(tmp_path / "output" / "sub" / "picture_00099_.png")

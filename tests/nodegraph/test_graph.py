@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,7 +21,8 @@ def test_links_are_told_from_literals() -> None:
     found = graph(
         a=n("Const"),
         b={"class_type": "X", "inputs": {
-            "number": ["a", 0], "name": ["a", "INT"], "float": ["a", 1.0], "wrapped": {"__value__": ["a", 0]}, "bool": ["a", True],
+            "number": ["a", 0], "name": ["a", "INT"], "float": ["a", 1.0], "wrapped": {"__value__": ["a", 0]},
+            "bool": ["a", True],
             "half": ["a", 0.5], "three": ["a", 0, 1], "int": [1, 0], "text": "a", "none": None, "dict": {"x": 1},
         }},
     ).nodes["b"].inputs  # fmt: skip
@@ -48,7 +51,7 @@ def test_a_circle_is_named_in_the_direction_of_its_links() -> None:
         found.order(["d"])
     path = error.value.path
     assert path[0] == path[-1] and sorted(path[1:]) == ["a", "b", "c"]
-    assert all(one in links(found.nodes[other]) for one, other in zip(path, path[1:], strict=False))
+    assert all(one in links(found.nodes[other]) for one, other in pairwise(path))
     assert len(found.cycles(["a", "b", "c", "d"])) == 1
     assert found.rough_order(["d"])[-1] == "d"
 

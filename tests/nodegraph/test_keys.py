@@ -110,7 +110,8 @@ def test_whatever_changes_a_result_is_in_the_key() -> None:
     others = Registry({**REGISTRY.specs, "Mul": version})
     found = [
         key(BASE, "m"), key(BASE, "m", others), key(BASE, "m", salt=b"fp16"), key(BASE, "a"), key(BASE, "b"),
-        key({**BASE, "m": n("Mul", a=("b", 0), b=("a", 0))}, "m"), key({**BASE, "m": n("Add", a=("a", 0), b=("b", 0))}, "m"),
+        key({**BASE, "m": n("Mul", a=("b", 0), b=("a", 0))}, "m"), key({**BASE, "m": n("Add", a=("a", 0), b=("b",
+        0))}, "m"),
         key({**BASE, "a": n("Const", value=3)}, "m"), key({**BASE, "m": n("Mul", a=("a", 0), b=2)}, "m"),
         key({**BASE, "m": n("Mul", a=("a", 0))}, "m"),
     ]  # fmt: skip

@@ -154,7 +154,8 @@ def test_an_unknown_choice_has_its_nearest() -> None:
 
 def test_a_circle_is_shown_with_the_problems_around_it() -> None:
     found = problems({
-        "a": n("Add", a=("c", 0)), "b": n("Add", a=("a", 0), b="x"), "c": n("Add", a=("b", 0)), "out": n("Show", value=("c", 0)),
+        "a": n("Add", a=("c", 0)), "b": n("Add", a=("a", 0), b="x"), "c": n("Add", a=("b", 0)), "out": n("Show",
+        value=("c", 0)),
     })  # fmt: skip
     assert [problem.type for problem in found] == ["cycle", "invalid_input_type"]
     assert found[0].what.startswith("its links form a circle: ") and found[0].what.count("->") == 3

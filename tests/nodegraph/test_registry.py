@@ -11,7 +11,13 @@ from nodegraph.registry import Registry
 from nodegraph.spec import spec_of
 from tests.nodegraph.trivial import REGISTRY, SPECS
 
-FILE = "from nodegraph import node\n@node({name!r}, category='t')\ndef f(*, a: int = {value}) -> int:\n    return a + {value}\n"
+FILE = """
+from nodegraph import node
+
+@node({name!r}, category="t")
+def f(*, a: int = {value}) -> int:
+    return a + {value}
+"""
 
 
 def test_adding_makes_a_new_registry() -> None:
@@ -27,7 +33,7 @@ def test_an_id_taken_by_another_function_is_refused_and_changes_nothing() -> Non
     def other(*, a: int) -> int: ...
 
     before = dict(REGISTRY.specs)
-    with pytest.raises(DefinitionError, match="node 'Add' is defined in .*trivial and again in .*; rename one of them"):
+    with pytest.raises(DefinitionError, match=r"node 'Add' is defined in .*trivial and again in .*; rename one"):
         REGISTRY.with_specs([spec_of(other, "Add")])
     assert REGISTRY.specs == before
     assert len(REGISTRY.with_specs(SPECS)) == len(REGISTRY)

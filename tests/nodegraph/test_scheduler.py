@@ -198,7 +198,8 @@ def test_a_fault_of_the_engine_ends_the_run(session: Session, monkeypatch: pytes
 
 def test_a_list_maps_what_follows_and_a_list_input_takes_it_whole(session: Session) -> None:
     document = {
-        "r": n("Range", n=4), "m": n("Mul", a=("r", 0), b=1), "s": n("Sum", items=("m", 0)), "out": n("Show", value=("s", 0)),
+        "r": n("Range", n=4), "m": n("Mul", a=("r", 0), b=1), "s": n("Sum", items=("m", 0)), "out": n("Show",
+        value=("s", 0)),
         "each": n("Show", value=("m", 0)),
     }  # fmt: skip
     found = run(session, document)
@@ -218,7 +219,8 @@ def test_shorter_lists_repeat_their_last_item(session: Session) -> None:
 
 def test_an_empty_list_runs_what_follows_no_times(session: Session) -> None:
     document = {
-        "a": n("Range", n=0), "b": n("Range", n=3), "m": n("Mul", a=("a", 0), b=("b", 0)), "s": n("Sum", items=("m", 0)),
+        "a": n("Range", n=0), "b": n("Range", n=3), "m": n("Mul", a=("a", 0), b=("b", 0)), "s": n("Sum", items=("m",
+        0)),
         "out": n("Show", value=("s", 0)), "each": n("Show", value=("m", 0)), "f": n("Fail", a=("a", 0)),
         "ok": n("Show", value=("f", 0)),
     }  # fmt: skip
@@ -487,6 +489,7 @@ def test_a_run_that_waits_and_works_may_be_cancelled_more_than_once(session: Ses
     GATES["h"].wait_for_entry()
     second.cancel()
     second.cancel()
+    assert not second._run.over.is_set()  # a node of it still runs
     GATES["h"].opened.set()
     assert finish(second).status == "cancelled"
     GATES["g"].opened.set()

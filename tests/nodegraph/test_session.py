@@ -24,7 +24,8 @@ SUM = {
         "a": n("Const", value=1), "d": n("DivMod", a=("a", 0), b=2), "s": n("Add", a=("d", 1), b=10),
         "save": {**n("SaveText", value=("s", 0)), "_meta": {"title": "Keep it"}},
     },
-    "inputs": {"x": {"bind": ["a.value"]}, "by": {"bind": ["d.b"]}}, "outputs": {"sum": "s.INT", "left": "d.remainder", "half": "d.0"},
+    "inputs": {"x": {"bind": ["a.value"]}, "by": {"bind": ["d.b"]}}, "outputs": {"sum": "s.INT",
+    "left": "d.remainder", "half": "d.0"},
 }  # fmt: skip
 
 
@@ -52,7 +53,11 @@ def test_a_workflow_is_a_function_of_its_inputs_and_sinks_do_not_run(session: Se
 
 
 def test_a_function_that_fails_raises_the_nodes_error_and_holds_nothing(session: Session) -> None:
-    document = {"nodes": {"a": n("Const", value=1), "f": n("Fail")}, "outputs": {"good": "a.0", "bad": "f.0"}, "nodegraph": 1}
+    document = {
+        "nodes": {"a": n("Const", value=1), "f": n("Fail")},
+        "outputs": {"good": "a.0", "bad": "f.0"},
+        "nodegraph": 1,
+    }
     (session.folders.home / "workflows" / "bad.json").write_text(json.dumps(document))
     with pytest.raises(NodeError, match=r"node f \(Fail\): it broke"):
         session.load("bad")()
@@ -103,7 +108,10 @@ def test_no_targets_is_a_run_of_nothing(session: Session) -> None:
     assert (found.status, found.ran) == ("success", [])
 
 
-@pytest.mark.parametrize(("place", "message"), [("d.7", "no output 7"), ("d.remaindr", "did you mean 'remainder'"), ("save.0", "it has no outputs")])
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [("d.7", "no output 7"), ("d.remaindr", "did you mean 'remainder'"), ("save.0", "it has no outputs")],
+)
 def test_a_declared_output_that_is_not_there_is_told(session: Session, place: str, message: str) -> None:
     with pytest.raises(WorkflowError, match=message):
         session.prepare(Workflow.of({**SUM, "outputs": {"x": place}}), wants_outputs=True)
@@ -115,7 +123,9 @@ def test_values_are_read_by_slot_or_name(session: Session) -> None:
     assert (running.value("d"), running.value("d", 1), running.value("d", "remainder")) == (0, 1, 1)
 
 
-def test_values_of_targets_are_read_even_when_only_the_disk_has_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_values_of_targets_are_read_even_when_only_the_disk_has_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("nodegraph.cache.OPEN_SECONDS", -1.0)
     for ran in (["a", "d"], []):
         with trivial.session(tmp_path, cache_dir=tmp_path / "cache") as session:
@@ -172,7 +182,9 @@ def test_runs_from_many_threads_each_get_their_own_events(session: Session) -> N
         thread.start()
     for thread in threads:
         thread.join(PATIENCE)
-    assert {number: outcome.values for number, outcome in found.items()} == {number: {"out": number} for number in range(8)}
+    assert {number: outcome.values for number, outcome in found.items()} == {
+        number: {"out": number} for number in range(8)
+    }
     assert all({event.run for event in outcome.events} == {outcome.events[0].run} for outcome in found.values())
 
 
@@ -191,7 +203,11 @@ def test_closing_twice_is_harmless(tmp_path: Path) -> None:
 
 
 def test_ids_that_cannot_be_written_to_disk_hang_nothing(tmp_path: Path) -> None:
-    document = {"\ud800": n("Const", value=3), "out": n("Show", value=("\ud800", 0)), "\ud801": n("Always"), "x": n("Show", value=("\ud801", 0))}
+    one, other = "\ud800", "\udfff"
+    document = {
+        one: n("Const", value=3), "out": n("Show", value=(one, 0)), other: n("Always"),
+        "x": n("Show", value=(other, 0)),
+    }  # fmt: skip
     for _ in range(2):
         with trivial.session(tmp_path, cache_dir=tmp_path / "cache") as session:
             found = run(session, document, scope="s\ud800")

@@ -61,7 +61,14 @@ def test_it_shares_keys_with_the_same_work_outside(session: Session) -> None:
     run(session, {"w": n("workflow:scale", x=7, by=4), "p": n("Show", value=("w", 0))})
     outside = run(session, {"m": n("Mul", a=7, b=4), "p": n("Show", value=("m", 0))})
     assert (outside.ran, outside.cached) == ([], ["p"])
-    twice = run(session, {"w": n("workflow:scale", x=7, by=4), "v": n("workflow:scale", x=("w", 0), by=4), "p": n("Show", value=("v", 0))})
+    twice = run(
+        session,
+        {
+            "w": n("workflow:scale", x=7, by=4),
+            "v": n("workflow:scale", x=("w", 0), by=4),
+            "p": n("Show", value=("v", 0)),
+        },
+    )
     assert twice.ran == ["v:m", "p"]
 
 
@@ -79,14 +86,22 @@ def test_workflows_nest_and_forward(session: Session) -> None:
         "inputs": {"n": {"bind": ["in.x"]}}, "outputs": {"sum": "a.INT", "raw": "in.left"},
     }  # fmt: skip
     save(session.folders.home, "deep/outer", outer)
-    document = {"o": n("workflow:deep/outer", n=5), "x": n("Show", value=("o", "sum")), "y": n("Show", value=("o", "raw"))}
+    document = {
+        "o": n("workflow:deep/outer", n=5),
+        "x": n("Show", value=("o", "sum")),
+        "y": n("Show", value=("o", "raw")),
+    }
     found = run(session, document)
     assert found.values == {"x": 3 * 5 + 5 * 3 + 1, "y": 0}
     assert sorted(found.ran) == ["o:a", "o:in:d", "o:in:m", "x", "y"]
 
 
 def test_declared_outputs_may_come_from_inside(session: Session) -> None:
-    document = {"nodegraph": 1, "nodes": {"w": n("workflow:scale", by=4)}, "outputs": {"left": "w.left", "number": "w.0"}}
+    document = {
+        "nodegraph": 1,
+        "nodes": {"w": n("workflow:scale", by=4)},
+        "outputs": {"left": "w.left", "number": "w.0"},
+    }
     running = session.submit(session.prepare(Workflow.of(document), wants_outputs=True), wants_values=True)
     assert dict(running.result()) == {"left": 3, "number": 23}
 
@@ -103,7 +118,8 @@ def test_one_that_contains_itself_is_told_at_once(session: Session) -> None:
 def test_wrong_uses_are_told(session: Session) -> None:
     save(session.folders.home, "broken", {"nodegraph": 7})
     found = problems(session, {
-        "1": n("workflow:scale", y=1, by=1), "2": n("workflow:scale"), "3": n("workflow:none"), "4": n("workflow:broken"),
+        "1": n("workflow:scale", y=1, by=1), "2": n("workflow:scale"), "3": n("workflow:none"),
+        "4": n("workflow:broken"),
     })  # fmt: skip
     assert "node 1 (workflow:scale) y: is not an input; expected x, by" in found
     assert "node 2 (workflow:scale) by: is missing; expected a value or a link" in found
@@ -142,12 +158,19 @@ def test_its_interface_is_that_of_what_it_binds() -> None:
     workflow = Workflow.of(SCALE)
     spec = spec_of_workflow("scale", workflow, REGISTRY.get)
     assert (spec.name, spec.title, spec.doc) == ("workflow:scale", "Scale", "Three times, and what is left.")
-    assert [(item.name, item.port, item.default, item.doc) for item in spec.inputs] == [("x", "INT", 1, "The number."), ("by", "INT", 2, "")]
-    assert [(output.name, output.port) for output in spec.outputs] == [("product", "INT"), ("left", "INT"), ("same", "*")]
+    assert [(item.name, item.port, item.default, item.doc) for item in spec.inputs] == [
+        ("x", "INT", 1, "The number."),
+        ("by", "INT", 2, ""),
+    ]
+    assert [(output.name, output.port) for output in spec.outputs] == [
+        ("product", "INT"),
+        ("left", "INT"),
+        ("same", "*"),
+    ]
     with pytest.raises(DefinitionError, match="declares no outputs"):
         spec_of_workflow("x", Workflow.of({"1": n("Const")}), REGISTRY.get)
     wrong = Workflow.of({**SCALE, "inputs": {"x": {"bind": ["m.aa"]}}, "outputs": {"y": "m.9"}})
-    with pytest.raises(DefinitionError, match="binds 'm.aa', which is no input"):
+    with pytest.raises(DefinitionError, match=r"binds 'm\.aa', which is no input"):
         input_of(wrong, "x", REGISTRY.get)
-    with pytest.raises(DefinitionError, match="output 'm.9' is no output of a known node"):
+    with pytest.raises(DefinitionError, match=r"output 'm\.9' is no output of a known node"):
         spec_of_workflow("x", wrong.model_copy(update={"inputs": {}}), REGISTRY.get)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-import nodegraph.cache
 import pytest
 
+import nodegraph.cache
 from nodegraph.session import Session
 from nodegraph.spec import NODE_ATTRIBUTE, node
 from nodegraph.types import File, FileRef
@@ -42,7 +42,10 @@ def test_a_first_run_is_a_first_run(session: Session) -> None:
         ({"b": n("Mul", a=("a", 0), b=3)}, {"b": "b changed from 2 to 3", "out": "value changed upstream (node b)"}),
         ({"b": n("Mul", a=7, b=3)}, {"b": "a changed from node a output 0 to 7; b changed from 2 to 3"}),
         ({"b": n("Add", a=("a", 0), b=2)}, {"b": "its type changed from Mul to Add"}),
-        ({"b": n("Mul", a=("x", 0), b=2), "x": n("Const", value=5)}, {"x": "first run", "b": "a changed from node a output 0 to node x output 0"}),
+        (
+            {"b": n("Mul", a=("x", 0), b=2), "x": n("Const", value=5)},
+            {"x": "first run", "b": "a changed from node a output 0 to node x output 0"},
+        ),
         ({"a": n("Const", value=4)}, {"a": "value changed from 1 to 4", "b": "a changed upstream (node a)"}),
     ],
 )
@@ -71,7 +74,12 @@ def test_a_changed_file_and_changed_outside_state_are_told(tmp_path: Path) -> No
     (tmp_path / "input").mkdir()
     file = tmp_path / "input" / "a.txt"
     file.write_text("one")
-    document = {"r": n("Read", file="a.txt"), "s": n("State"), "x": n("Show", value=("r", 0)), "y": n("Show", value=("s", 0))}
+    document = {
+        "r": n("Read", file="a.txt"),
+        "s": n("State"),
+        "x": n("Show", value=("r", 0)),
+        "y": n("Show", value=("s", 0)),
+    }
     specs = [getattr(each, NODE_ATTRIBUTE) for each in (read, state)]
     with trivial.session(tmp_path, REGISTRY.with_specs(specs)) as session:
         STATE[0] = "one"
@@ -100,7 +108,8 @@ def test_changed_settings_are_told_after_a_restart(tmp_path: Path, monkeypatch: 
         run(session, BASE, scope="s")
     with trivial.session(tmp_path, cache_dir=tmp_path / "cache", dtype="bf16") as session:
         found = run(session, BASE, scope="s")
-        assert set(found.why.values()) == {"settings changed (device, dtype, output folder or versions)", "a changed upstream (node a)",
+        assert set(found.why.values()) == {"settings changed (device, dtype, output folder or versions)",
+        "a changed upstream (node a)",
                                            "value changed upstream (node b)"}  # fmt: skip
     with trivial.session(tmp_path, cache_dir=tmp_path / "cache", dtype="bf16") as session:
         found = run(session, {**BASE, "b": n("Mul", a=("a", 0), b=9)}, scope="s")

@@ -30,7 +30,8 @@ values = st.recursive(
 )  # fmt: skip
 extras = st.dictionaries(names.map("x_{}".format), values, max_size=2)
 bodies = st.builds(
-    lambda kind, inputs, extra, meta: {"class_type": kind, "inputs": inputs, **extra, **({"_meta": meta} if meta else {})},
+    lambda kind, inputs, extra, meta: {"class_type": kind, "inputs": inputs, **extra,
+    **({"_meta": meta} if meta else {})},
     names, st.dictionaries(names, values, max_size=3), extras, st.dictionaries(names, values, max_size=2),
 )  # fmt: skip
 
@@ -168,7 +169,7 @@ def test_wrong_and_missing_inputs_are_told_at_once() -> None:
 def test_values_are_set_by_address() -> None:
     workflow = Workflow.of({"12:5": n("Const", value=1)})
     assert workflow.with_values({"12:5.value": 2}).nodes["12:5"].inputs == {"value": 2}
-    with pytest.raises(WorkflowError, match="'9.value' names no node input"):
+    with pytest.raises(WorkflowError, match=r"'9\.value' names no node input"):
         workflow.with_values({"9.value": 1})
     assert (split_address("12:5.text"), split_address("a.b.c"), split_address("x")) == (
         ("12:5", "text"),

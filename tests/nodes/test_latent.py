@@ -36,4 +36,9 @@ def test_zero_keeps_the_aspect_ratio_and_nothing_is_smaller_than_64():
 
 
 def test_a_factor_applies_to_both_sides():
-    assert upscale_latent_by(samples=LATENT, upscale_method="nearest-exact", scale_by=1.5).samples.shape == (2, 4, 15, 9)
+    assert upscale_latent_by(samples=LATENT, upscale_method="nearest-exact", scale_by=1.5).samples.shape == (
+        2,
+        4,
+        15,
+        9,
+    )

@@ -37,7 +37,9 @@ def session(tmp_path):
 
 
 def run(session, nodes, target):
-    running = session.submit(session.prepare(Workflow.of({"nodegraph": 1, "nodes": nodes}), [target]), wants_values=True)
+    running = session.submit(
+        session.prepare(Workflow.of({"nodegraph": 1, "nodes": nodes}), [target]), wants_values=True
+    )
     assert running.wait().status == "success", running.errors
     return running.value(target), running.ran
 

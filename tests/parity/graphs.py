@@ -13,7 +13,7 @@ from torch import Tensor
 
 from nodegraph.registry import Registry
 from nodegraph.session import Session, Settings
-from nodegraph.spec import NodeSpec, node, spec_of
+from nodegraph.spec import NodeSpec, spec_of
 from nodegraph.types import Port
 from nodegraph.workflow import Workflow
 from nodes.types import Cond, LatentValue

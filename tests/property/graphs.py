@@ -29,7 +29,8 @@ ALIKE = [
 LITERALS = [value for group in ALIKE for value in group]
 CONTROL = ("Switch", "Unrolled")
 DEFAULTS: dict[str, dict[str, Any]] = {
-    "Const": {"value": 0}, "Add": {"b": 1}, "Mul": {"b": 1}, "DivMod": {"b": 3}, "Always": {"a": 0}, "AsyncAdd": {"b": 1},
+    "Const": {"value": 0}, "Add": {"b": 1}, "Mul": {"b": 1}, "DivMod": {"b": 3}, "Always": {"a": 0},
+    "AsyncAdd": {"b": 1},
     "Pick": {"mode": "left", "limit": 0}, "Unrolled": {"step": 1}, "Text": {"text": ""},
 }  # fmt: skip
 
@@ -70,7 +71,8 @@ class Maker:
     def add(self, found: Document) -> None:
         chance = self.chance
         kind = chance.choice([
-            "Const", "Echo", "Echo", "Add", "Add", "Mul", "Mul", "Mul", "DivMod", "DivMod", "Pick", "Range", "Sum", "Switch", "Switch",
+            "Const", "Echo", "Echo", "Add", "Add", "Mul", "Mul", "Mul", "DivMod", "DivMod", "Pick", "Range", "Sum",
+            "Switch", "Switch",
             "Unrolled", "Always", "AsyncAdd", "ReadText", "Text", "Copy",
         ])  # fmt: skip
         self.number += 1
@@ -137,7 +139,7 @@ class Maker:
             found[f"show{number}"] = {"class_type": "Show", "inputs": {"value": link or 1}}
 
     def edited(self, document: Document) -> Document:
-        """The document after one change: a literal, a link, swapped inputs, a type, a new node, other sinks, an order, ids."""
+        """The document after one change: a literal, links, swapped inputs, a type, a new node, other sinks, new ids."""
         found: Document = json.loads(json.dumps(document))
         chance = self.chance
         name = chance.choice(list(found))

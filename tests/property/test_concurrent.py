@@ -41,7 +41,9 @@ def work(session: Session, base: Document, seed: int, barrier: threading.Barrier
 
 @budget(max_examples=60)
 @given(st.integers(0, 2**32), st.booleans(), st.sampled_from([None, 1, 300]), st.booleans())
-def test_runs_at_once_all_end_and_give_what_they_should(seed: int, keeps: bool, ram_limit: int | None, stores: bool) -> None:
+def test_runs_at_once_all_end_and_give_what_they_should(
+    seed: int, keeps: bool, ram_limit: int | None, stores: bool
+) -> None:
     files = {name: name[0] for name in FILES}
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         store_all(patch)
@@ -50,12 +52,17 @@ def test_runs_at_once_all_end_and_give_what_they_should(seed: int, keeps: bool, 
         for name, content in files.items():
             (home / "input" / name).write_text(content)
         base = Maker(random.Random(seed)).document(12)
-        settings: dict[str, Any] = {"keeps": keeps, "ram_limit": ram_limit, "cache_dir": home / "cache" if stores else None}
+        settings: dict[str, Any] = {
+            "keeps": keeps,
+            "ram_limit": ram_limit,
+            "cache_dir": home / "cache" if stores else None,
+        }
         found: Found = []
         with trivial.session(home, registry(0), **settings) as session:
             barrier = threading.Barrier(3)
             threads = [
-                threading.Thread(target=work, args=(session, base, seed + number, barrier, found)) for number in range(3)
+                threading.Thread(target=work, args=(session, base, seed + number, barrier, found))
+                for number in range(3)
             ]
             for thread in threads:
                 thread.start()

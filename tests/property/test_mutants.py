@@ -119,7 +119,8 @@ def keys_of_ids(patch: pytest.MonkeyPatch) -> None:
 MUTANTS: list[Mutant] = [
     slot_ignored, upstream_ignored, literal_value_ignored, literal_type_ignored, sign_of_zero_ignored, version_ignored,
     type_ignored, inputs_sorted_without_their_names, one_input_dropped, file_by_name, always_only_once,
-    old_plan_taken_over, plan_blind_to_upstream, expansions_with_one_id, forwarded_slot_lost, forwarded_key_lost, keys_of_ids,
+    old_plan_taken_over, plan_blind_to_upstream, expansions_with_one_id, forwarded_slot_lost, forwarded_key_lost,
+    keys_of_ids,
 ]  # fmt: skip
 
 
