@@ -138,8 +138,9 @@ class Board:
     def _wake(self, waiters: list[Task | Wish] | None) -> None:
         if not waiters:
             return
-        woken, waiters[:] = waiters[:], []
-        others: set[Board] = set()
+        woken = tuple(waiters)
+        waiters.clear()
+        others: set[Board] | None = None
         for item in woken:
             item.missing -= 1
             run = item.run
@@ -148,8 +149,8 @@ class Board:
             if run is not self and not run._is_cancelled:
                 run._active -= 1
                 run._foreign -= 1
-                others.add(run)
-        for run in others:
+                others = {run} if others is None else others | {run}
+        for run in others or ():
             run._proceed()
 
     def _unuse(self, task: Task) -> None:

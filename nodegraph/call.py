@@ -127,7 +127,8 @@ def _call(step: Step, arguments: dict[str, Any], context: Context | None) -> tup
                 context.step(number, len(mapped))
         return _collected(spec, rows)
     finally:
-        _check_untouched(before)
+        if before:
+            _check_untouched(before)
 
 
 def _with(context: Context | None, arguments: dict[str, Any]) -> dict[str, Any]:

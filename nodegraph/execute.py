@@ -171,7 +171,8 @@ class Run(Scheduler):
 
     def _begin(self, task: Task) -> dict[str, Any] | None:
         """The arguments of a task about to run; None when it must wait again as a value was lost."""
-        values: dict[str, Any] = {}
+        step = task.step
+        values = dict(step.arguments)
         for name, source, slot in task.sources or ():
             if source is None:
                 values[name] = slot
@@ -189,12 +190,12 @@ class Run(Scheduler):
             values[name] = outputs[slot]
         task.state = RUNNING
         task.saved = None
-        step = task.step
         reason = self._session.why(self.scope, self._recipes, step)
         self.emit(NodeStarted(self.id, step.id, step.spec.name, reason))
-        for name, value in step.arguments.items():
-            if name not in values:
-                values[name] = self._handle(value) if step.spec.by_name[name].is_lazy else value
+        if step.spec.kind == "control":
+            for item in step.spec.inputs:
+                if item.is_lazy and item.name in values:
+                    values[item.name] = self._handle(values[item.name])
         return values
 
     def _handle(self, value: Any) -> Lazy[Any]:

@@ -14,8 +14,6 @@ from nodegraph.memory import Ledger
 if TYPE_CHECKING:
     import torch
 
-ELEMENT_BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
-
 
 class Weights(Protocol):
     """Where a module's weights are and how to make it."""

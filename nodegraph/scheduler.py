@@ -97,7 +97,8 @@ class Scheduler(Board):
                 return
             missing += 1
             source.waiters.append(task)
-            self._want(source)
+            if not source.is_wanted or source.state != WAITING:
+                self._want(source)
         if missing:
             task.state, task.missing = WAITING, missing
         elif step.spec.is_async:

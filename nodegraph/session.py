@@ -40,7 +40,7 @@ from nodegraph.settings import GIB, Settings
 from nodegraph.spec import NodeSpec
 from nodegraph.subgraph import PREFIX, Inlined, inline, spec_of_workflow
 from nodegraph.task import Task
-from nodegraph.why import Recipe, why
+from nodegraph.why import GONE, NOT_KEPT, Recipe, why
 from nodegraph.workflow import Workflow, split_address
 
 log = logging.getLogger(__name__)
@@ -279,7 +279,8 @@ class Session:
         if self.disk is None:
             return why(None, step)
         found = self.disk.recipe(scope, step.id) if self.settings.keeps else None
-        return why(None if found is None else Recipe.from_json(found), step)
+        reason = why(None if found is None else Recipe.from_json(found), step)
+        return NOT_KEPT if reason == GONE else reason
 
     def free_memory(self) -> str:
         """Lets go of every cached value and model not in use -> what is still held, in words."""

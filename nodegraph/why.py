@@ -11,6 +11,7 @@ from nodegraph.types import FileRef
 
 FIRST = "first run"
 GONE = "its result is no longer in the cache"
+NOT_KEPT = "its result was not kept on disk"
 CHOOSES = "it chooses what runs"
 ALWAYS = "it runs every time"
 LONGEST = 40

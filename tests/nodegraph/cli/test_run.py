@@ -86,7 +86,7 @@ def test_a_dry_run_tells_the_plan_and_runs_nothing(place, adding):
     code, out, err = place("run", adding, "--dry-run", "--set", "2.b=4")
     assert (code, err) == (0, "")
     assert out.splitlines() == [
-        "1 (Number)     will run: its result is no longer in the cache",
+        "1 (Number)     will run: its result was not kept on disk",
         "2 (Add)        will run: b changed from 3 to 4",
         "3 (Save Text)  will run: value changed upstream (node 2)", "3 nodes: 3 will run",
     ]  # fmt: skip
