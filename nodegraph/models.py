@@ -14,6 +14,10 @@ from nodegraph.memory import Ledger
 if TYPE_CHECKING:
     import torch
 
+SMALL_BYTES = 32 << 20
+"""Models up to this size run on one thread of a CPU. Measured with the starter's UNet on two cores: 0.44 s a picture
+against 0.38 with two threads on an idle machine, 0.46 against 2.4 with one core busy."""
+
 
 class Weights(Protocol):
     """Where a module's weights are and how to make it."""
@@ -103,12 +107,28 @@ class Models:
             if entry is None:
                 entry = self._load(key, weights)
         try:
-            yield entry.module
+            with self._threads(entry):
+                yield entry.module
         finally:
             with self._lock:
                 entry.pins -= 1
                 if self._ledger.used > self._ledger.budget:
                     self._ledger.make_room(0)
+
+    @contextmanager
+    def _threads(self, entry: LoadedModel) -> Iterator[None]:
+        """One thread for a small model on the CPU; its short operations would only wait for each other."""
+        if self._device.kind != "cpu" or entry.nbytes > SMALL_BYTES:
+            yield
+            return
+        import torch
+
+        before = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
 
     def seconds_of(self, weights: Weights) -> float:
         """What loading these weights took, or 0 when they are not in memory."""

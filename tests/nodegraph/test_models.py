@@ -148,3 +148,18 @@ def test_tied_weights_count_once() -> None:
 
     with made.use(Tied("a")):
         assert ledger.used == 400
+
+
+def test_a_small_model_on_the_cpu_gets_one_thread_for_as_long_as_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        made, _ = models()
+        with made.use(Weights("a")), made.use(Weights("b")):
+            assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == 2
+        monkeypatch.setattr("nodegraph.models.SMALL_BYTES", 10)
+        with made.use(Weights("a")):
+            assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
