@@ -116,7 +116,7 @@ class Models:
                     self._ledger.make_room(0)
 
     @contextmanager
-    def _threads(self, entry: LoadedModel) -> Iterator[None]:
+    def _threads(self, entry: LoadedModel) -> Generator[None, None, None]:
         """One thread for a small model on the CPU; its short operations would only wait for each other."""
         if self._device.kind != "cpu" or entry.nbytes > SMALL_BYTES:
             yield
