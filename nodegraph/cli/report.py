@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -202,6 +203,5 @@ def _bar(label: str, event: NodeProgress) -> Any:
     import tqdm
 
     tqdm.tqdm.monitor_interval = 0  # no thread of its own
-    return tqdm.tqdm(
-        total=event.total, initial=event.step, desc=label, unit="it", leave=False, dynamic_ncols=True, file=None,
-    )  # fmt: skip
+    columns = shutil.get_terminal_size().columns  # 80 where the terminal has no size, as inside some containers
+    return tqdm.tqdm(total=event.total, initial=event.step, desc=label, unit="it", leave=False, ncols=columns)
