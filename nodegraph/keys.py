@@ -14,6 +14,8 @@ from hashlib import blake2b
 from typing import Any
 
 KEY_BYTES = 16
+FORMAT = "1"
+"""Part of every key; raised when the engine itself would make other values of the same recipe."""
 
 
 def digest(tag: str, *parts: bytes | str) -> bytes:

@@ -30,7 +30,7 @@ from nodegraph.events import Event
 from nodegraph.execute import Run
 from nodegraph.files import Folders
 from nodegraph.graph import Graph, Ref
-from nodegraph.keys import digest
+from nodegraph.keys import FORMAT, digest
 from nodegraph.memory import Ledger
 from nodegraph.models import Models
 from nodegraph.plan import Plan, Planner, Step, numbered
@@ -156,7 +156,7 @@ class Session:
         kept = self._planner
         if kept is not None and kept.registry is self.registry and kept.files is self.folders:
             return kept
-        salt = digest("settings", self.device.kind, self.settings.dtype, torch_version())
+        salt = digest("settings", FORMAT, self.device.kind, self.settings.dtype, torch_version())
         self._planner = Planner(
             self.registry, self.folders, salt=salt, sink_salt=digest("output", str(self.folders.output)),
             fresh=lambda: secrets.token_bytes(16),
