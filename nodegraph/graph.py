@@ -47,7 +47,7 @@ class Graph:
         """The graph of a document."""
         found: dict[str, Node] = {}
         for name, node in workflow.nodes.items():
-            found[name] = Node(name, node.class_type, {key: _value(item) for key, item in node.inputs.items()})
+            found[name] = Node(name, node.class_type, {key: input_value(item) for key, item in node.inputs.items()})
         return cls(found)
 
     def order(self, targets: Iterable[str]) -> list[str]:
@@ -133,7 +133,7 @@ def links(node: Node) -> Iterator[str]:
             yield value.node
 
 
-def _value(value: Any) -> Any:
+def input_value(value: Any) -> Any:
     """An input as written -> a `Ref` for `[id, slot]`, a list for `{"__value__": [...]}`, else itself."""
     kind = type(value)  # pyright: ignore[reportUnknownVariableType]  # any JSON value
     if kind is list and len(value) == 2 and type(value[0]) is str:

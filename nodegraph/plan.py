@@ -41,10 +41,6 @@ class Files(Protocol):
         """The file of this name. Raises FileProblem when there is none."""
         ...
 
-    def names(self, kind: str) -> list[str]:
-        """The names one may write."""
-        ...
-
 
 class Step(NamedTuple):
     """A node that passed the checks.
@@ -137,6 +133,11 @@ class Planner:
             raise WorkflowError(problems)
         return Plan(wanted, steps)
 
+    def sinks(self, graph: Graph) -> tuple[str, ...]:
+        """Ids of the nodes that have effects."""
+        kinds = {name: spec.kind for name, spec in self.registry.specs.items()}
+        return tuple(name for name, node in graph.nodes.items() if kinds.get(node.class_type) == "sink")
+
     def steps(
         self, nodes: Iterable[Node], known: Mapping[str, Step], graph: Graph, problems: list[Problem],
         old: Mapping[str, Step] = MappingProxyType({}),
@@ -167,7 +168,7 @@ class Planner:
 
     def _targets(self, graph: Graph, targets: Iterable[str] | None) -> tuple[tuple[str, ...], list[Problem]]:
         if targets is None:
-            found = tuple(name for name, node in graph.nodes.items() if self._is_sink(node.class_type))
+            found = self.sinks(graph)
             if found:
                 return found, []
             unknown = [node for node in graph.nodes.values() if node.class_type not in self.registry.specs]
@@ -185,10 +186,6 @@ class Planner:
             for name in wanted
             if name not in graph.nodes
         ]
-
-    def _is_sink(self, class_type: str) -> bool:
-        spec = self.registry.get(class_type)
-        return spec is not None and spec.kind == "sink"
 
     def _compile(self, node: Node, problems: list[Problem]) -> _Compiled | None:
         spec = self.registry.get(node.class_type)
@@ -316,8 +313,7 @@ class Planner:
     def _outside(self, spec: NodeSpec, arguments: Mapping[str, Any], node: str) -> bytes:
         part = b"" if spec.is_cached else digest("fresh", self._fresh(), node)
         if spec.fingerprint is not None:
-            literals = {name: value for name, value in arguments.items() if type(value) is not Ref}
-            part += digest("fingerprint", spec.fingerprint(**literals))
+            part += digest("fingerprint", spec.fingerprint(**_literals(arguments)))
         return part
 
 
@@ -382,9 +378,13 @@ def _checked(step: Step) -> list[Problem]:
     """What the node's own check says of its literal inputs."""
     if step.spec.check is None:
         return []
-    literals = {name: value for name, value in step.arguments.items() if type(value) is not Ref}
     try:
-        sentences = list(step.spec.check(**literals))
+        sentences = list(step.spec.check(**_literals(step.arguments)))
     except Exception as error:  # a user's check may fail in any way; the other problems must still be told
         sentences = [str(error) if isinstance(error, NodegraphError) else f"its check failed: {error!r}"]
     return [Problem(what, step.id, step.spec.name, type="custom_validation_failed") for what in sentences]
+
+
+def _literals(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The inputs that are no links, for a node's own hooks."""
+    return {name: value for name, value in arguments.items() if type(value) is not Ref}

@@ -139,8 +139,7 @@ class Session:
         planner = self.planner()
         wanted = None if targets is None else [_target(name, workflow, inlined) for name in targets]
         if wanted is None and outputs:
-            sinks = [name for name, node in inlined.graph.nodes.items() if self._is_sink(node.class_type)]
-            if wants_outputs or not sinks:
+            if wants_outputs or not planner.sinks(inlined.graph):
                 wanted = [ref.node for ref in outputs.values()]
         plan = planner.plan(inlined.graph, wanted, self._plans.get(scope))
         with self.lock:
@@ -177,9 +176,7 @@ class Session:
             except WorkflowError as error:
                 problems += error.problems
             if not problems:
-                self._prepare(workflow, None, workflow.name, False)
-                if workflow.outputs:
-                    self._prepare(workflow, None, workflow.name, True)
+                self._prepare(workflow, None, workflow.name, wants_outputs=bool(workflow.outputs))
         if problems:
             raise WorkflowError(problems)
 
@@ -318,10 +315,6 @@ class Session:
             steps = [run.step(name) for name in run.ran]
             found = {step.id: Recipe.of(step).as_json() for step in steps if step.key is not None}
             self.lane("disk").submit(lambda: disk.put_recipes(run.scope, found))
-
-    def _is_sink(self, class_type: str) -> bool:
-        spec = self.registry.get(class_type)
-        return spec is not None and spec.kind == "sink"
 
     def _linked(self, name: str) -> Workflow:
         return Workflow.parse(

@@ -6,7 +6,8 @@ import json
 import re
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,10 @@ from nodegraph.cli.terminal import Terminal
 from nodegraph.errors import NodegraphError, WorkflowError, did_you_mean
 
 Verb = Callable[[list[str], Terminal], int]
+VERBS: Mapping[str, str] = {
+    "run": "run", "check": "documents", "plan": "run", "inputs": "documents", "nodes": "catalog", "models": "catalog",
+}  # fmt: skip
+"""Verbs and the module beside this file that has the function of the same name, loaded when it is called."""
 
 HELP = """\
 usage: nodegraph VERB ...
@@ -78,53 +83,16 @@ def _dispatch(words: list[str], terminal: Terminal) -> int:
 
         terminal.out(f"nodegraph {__version__}")
         return OK
-    verbs = _verbs()
-    verb = verbs.get(words[0])
-    if verb is not None:
-        return verb(words[1:], terminal)
     word = words[0]
+    if word in VERBS:
+        verb: Verb = getattr(import_module(f"nodegraph.cli.{VERBS[word]}"), word)
+        return verb(words[1:], terminal)
     path = Path(word).expanduser()
     if path.suffix.lower() in (".json", ".png") and path.is_file():
         raise UsageError(f"{word!r} is a file, not a verb; did you mean `nodegraph run {word}`?")
-    near = did_you_mean(word, [*verbs, "--help", "--version"])
+    near = did_you_mean(word, [*VERBS, "--help", "--version"])
     what = f"option {word} is unknown" if word.startswith("-") else f"{word!r} is no verb"
-    raise UsageError(f"{what}; {near or 'one of ' + ', '.join(verbs)}; see nodegraph --help")
-
-
-def _verbs() -> dict[str, Verb]:
-    """Verbs by name; each loads its own code when it is called."""
-
-    def run(words: list[str], terminal: Terminal) -> int:
-        from nodegraph.cli.run import run
-
-        return run(words, terminal)
-
-    def plan(words: list[str], terminal: Terminal) -> int:
-        from nodegraph.cli.run import plan
-
-        return plan(words, terminal)
-
-    def check(words: list[str], terminal: Terminal) -> int:
-        from nodegraph.cli.documents import check
-
-        return check(words, terminal)
-
-    def inputs(words: list[str], terminal: Terminal) -> int:
-        from nodegraph.cli.documents import inputs
-
-        return inputs(words, terminal)
-
-    def nodes(words: list[str], terminal: Terminal) -> int:
-        from nodegraph.cli.catalog import nodes
-
-        return nodes(words, terminal)
-
-    def models(words: list[str], terminal: Terminal) -> int:
-        from nodegraph.cli.catalog import models
-
-        return models(words, terminal)
-
-    return {"run": run, "check": check, "plan": plan, "inputs": inputs, "nodes": nodes, "models": models}
+    raise UsageError(f"{what}; {near or 'one of ' + ', '.join(VERBS)}; see nodegraph --help")
 
 
 def _verbosity(words: Sequence[str]) -> int:

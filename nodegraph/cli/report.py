@@ -87,7 +87,7 @@ class Reporter:
     def __init__(
         self, prepared: Prepared, terminal: Terminal, *, seed: int | None, label: str, is_stream: bool
     ) -> None:
-        self._prepared, self._terminal, self._label, self._is_stream = prepared, terminal, label, is_stream
+        self._terminal, self._label, self._is_stream = terminal, label, is_stream
         self.report = RunReport("", seed=seed)
         self._nodes = {
             step.id: NodeReport(step.id, step.spec.name, title(prepared.workflow, step))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import secrets
 import sys
 from collections.abc import Iterable, Mapping
@@ -14,7 +13,9 @@ from nodegraph.cli import describe
 from nodegraph.cli.arguments import Parser, UsageError
 from nodegraph.cli.terminal import Terminal
 from nodegraph.cli.values import Values
-from nodegraph.errors import DefinitionError, did_you_mean
+from nodegraph.documents import checked_json
+from nodegraph.errors import DefinitionError, WorkflowError, did_you_mean
+from nodegraph.graph import Ref, input_value
 from nodegraph.session import Session
 from nodegraph.spec import MISSING, Input
 from nodegraph.subgraph import input_of
@@ -143,11 +144,7 @@ def read_stdin() -> bytes:
 
 def is_link(value: Any) -> bool:
     """True for `[id, slot]` as documents write links."""
-    match value:
-        case [str(), int() | str()]:
-            return True
-        case _:
-            return False
+    return isinstance(input_value(value), Ref)
 
 
 def _help(workflow: Workflow, name: str, item: Input | None) -> str:
@@ -165,13 +162,11 @@ def _from_file(name: str, inputs: Mapping[str, Input | None], values: Values) ->
     """Declared inputs from a JSON file or stdin."""
     try:
         text = read_stdin() if name == "-" else Path(name).expanduser().read_bytes()
-        found: Any = json.loads(text)
+        found = checked_json(text)
     except OSError as error:
         raise UsageError(f"--inputs {name}: cannot be read: {error.strerror}") from None
-    except json.JSONDecodeError as error:
-        raise UsageError(
-            f"--inputs {name}: not JSON at line {error.lineno}, column {error.colno}: {error.msg}"
-        ) from None
+    except WorkflowError as error:
+        raise UsageError(f"--inputs {name}: {error.problems[0].what}") from None
     except UnicodeDecodeError:
         raise UsageError(f"--inputs {name}: not UTF-8 text") from None
     if not isinstance(found, dict):
