@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from nodes.diffusion.architecture import UNetConfig
 
 _RESNET = {
     "norm1": "in_layers.0", "conv1": "in_layers.2", "time_emb_proj": "emb_layers.1",
@@ -91,6 +94,27 @@ def unet_blocks(down: Mapping[int, int], up: Mapping[int, int], attended: Iterab
         n += count
         blocks[f"up_blocks.{level}.upsamplers.0"] = f"output_blocks.{n - 1}.{2 if level in attended else 1}"
     return blocks
+
+
+def unet_modules(config: UNetConfig, names: Iterable[str]) -> dict[str, str]:
+    """Maps the modules in a UNet's blocks to diffusers' names for them, by which LoRA files know them.
+
+    `input_blocks.3.0.in_layers.2` is `down_blocks.1.resnets.0.conv1`.
+    """
+    counts = config.num_res_blocks
+    attended = [i for i, depth in enumerate(reversed(config.transformer_depth)) if depth]
+    blocks = unet_blocks(dict(enumerate(counts)), {i: n + 1 for i, n in enumerate(reversed(counts))}, attended)
+    blocks |= {name: ours for name, ours in _UNET_ENDS.items() if name.startswith("mid_block")}
+    theirs = {ours: name for name, ours in blocks.items()}  # an upsampler comes after the attention it stands for
+    inside = {ours: name for name, ours in _RESNET.items()}
+    modules: dict[str, str] = {}
+    for name in names:
+        for depth in (4, 3, 2):
+            head, rest = _cut(name, depth)
+            if head in theirs and (rest or ".op" in head):
+                modules[name] = theirs[head] + _renamed_start(rest + ".", inside).rstrip(".")
+                break
+    return modules
 
 
 def vae_sources(names: Iterable[str]) -> dict[str, Source]:

@@ -124,6 +124,16 @@ def _filled(chunk: list[tuple[int, float]], pad: int) -> Chunk:
     return tuple(filled + [(pad, 1.0)] * (CHUNK - len(filled)))
 
 
+def vocabulary() -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """The ids of CLIP's 49,408 tokens, and which two of them merge into one, the first to merge first."""
+    symbols = list(_byte_symbols())
+    with gzip.open(_vocabulary_file(), "rt", encoding="utf-8") as file:
+        lines = file.read().split("\n")[1 : _MERGES + 1]
+    merges = [(first, second) for first, second in (line.split() for line in lines)]
+    words = symbols + [symbol + "</w>" for symbol in symbols] + [first + second for first, second in merges]
+    return {word: i for i, word in enumerate([*words, "<|startoftext|>", "<|endoftext|>"])}, merges
+
+
 @cache
 def _tokenizer() -> Tokenizer:
     """CLIP's byte-pair encoding, from the vocabulary that the open_clip package carries; that package is not imported.
@@ -132,16 +142,9 @@ def _tokenizer() -> Tokenizer:
     """
     from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
-    symbols = list(_byte_symbols())
-    with gzip.open(_vocabulary_file(), "rt", encoding="utf-8") as file:
-        lines = file.read().split("\n")[1 : _MERGES + 1]
-    merges = [(first, second) for first, second in (line.split() for line in lines)]
-    words = symbols + [symbol + "</w>" for symbol in symbols] + [first + second for first, second in merges]
-    vocabulary = {word: i for i, word in enumerate([*words, "<|startoftext|>", "<|endoftext|>"])}
+    words, merges = vocabulary()
     tokenizer = Tokenizer(
-        models.BPE(
-            vocabulary, merges, unk_token="<|endoftext|>", continuing_subword_prefix="", end_of_word_suffix="</w>"
-        )
+        models.BPE(words, merges, unk_token="<|endoftext|>", continuing_subword_prefix="", end_of_word_suffix="</w>")
     )
     tokenizer.normalizer = normalizers.Sequence(  # type: ignore[assignment]
         [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]

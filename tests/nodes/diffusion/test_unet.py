@@ -13,7 +13,7 @@ from torch import Tensor
 
 from nodes.diffusion.architecture import unet_config, unet_family
 from nodes.diffusion.checkpoints import read_checkpoint
-from nodes.diffusion.keymap import unet_sources
+from nodes.diffusion.keymap import unet_modules, unet_sources
 from nodes.diffusion.unet import Control, UNet, timestep_embedding
 from nodes.diffusion.weights import build
 
@@ -153,3 +153,18 @@ def test_a_missing_vector_is_named() -> None:
     unet = UNet(unet_config(shapes, "sdxl", {"num_head_channels": 8, "norm_groups": 8}, "small"))
     with pytest.raises(ValueError, match="vector conditioning y of width 58"):
         unet(torch.zeros(1, 4, 8, 8), torch.zeros(1), torch.zeros(1, 7, 12))
+
+
+def test_every_layer_of_its_blocks_has_diffusers_name() -> None:
+    """The names by which LoRA files know them."""
+    for settings in SMALL.values():
+        theirs = peer(settings)
+        shapes = {ours: tuple(theirs.state_dict()[source.name].shape)
+                  for ours, source in unet_sources(theirs.state_dict()).items()}  # fmt: skip
+        config = unet_config(shapes, unet_family(shapes), {"num_heads": 4, "norm_groups": 8}, "peer")
+        layers = {name: module for name, module in UNet(config).named_modules()
+                  if isinstance(module, (torch.nn.Linear, torch.nn.Conv2d))}  # fmt: skip
+        names = unet_modules(config, layers)
+        wanted = {name: tuple(module.weight.shape) for name, module in theirs.named_modules()
+                  if isinstance(module, (torch.nn.Linear, torch.nn.Conv2d)) and "block" in name}  # fmt: skip
+        assert {theirs: tuple(layers[ours].weight.shape) for ours, theirs in names.items()} == wanted

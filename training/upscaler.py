@@ -1,0 +1,121 @@
+"""Trains the 4x upscaler, an ESRGAN in the layout that spandrel and ComfyUI read.
+
+python -m training.upscaler
+
+Source: Wang et al. 2018 (arXiv:1809.00219), without the adversarial part: the domain is simple enough. It starts as
+nearest-neighbour upscaling, so that training only has to sharpen. A part of the small pictures went through the
+autoencoder, so that what it makes of edges is mended too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from safetensors.torch import save_file
+from spandrel.architectures.ESRGAN.__arch.RRDB import RRDBNet
+from torch import Tensor, nn
+
+from training import loop, vae
+from training.frozen import Frozen
+from training.pool import VALIDATION, Pool
+from training.starter import STARTER
+
+FILTERS, BLOCKS, SCALE = 24, 3, 4
+_SIDE = 32  # of a small crop
+_DECODED = 0.5  # share of the small pictures that went through the autoencoder
+
+
+class UpscalerJob:
+    """The upscaler."""
+
+    def __init__(self, chosen: argparse.Namespace) -> None:
+        self.chosen = chosen
+        self.folder: Path = chosen.out / chosen.name
+        self.pool = Pool("huge", chosen.out)
+        self.small = small_pictures(self.pool.pictures)
+        frozen = Frozen(chosen)
+        parts: list[Tensor] = []
+        with torch.no_grad(), loop.autocast(chosen):
+            for part in self.small.split(20):
+                z = frozen.encode(part) / vae.LATENT_SCALE
+                parts.append(frozen.vae.decoder(frozen.vae.post_quant_conv(z)).float().clamp(-1, 1))
+        self.decoded = torch.cat(parts)
+        self.net = RRDBNet(in_nc=3, out_nc=3, num_filters=FILTERS, num_blocks=BLOCKS, scale=SCALE)
+        _start_as_nearest(self.net)
+        self.modules = nn.ModuleDict({"net": self.net})
+
+    def loss(self, progress: float, rng: random.Random) -> tuple[Tensor, Mapping[str, float]]:
+        """Pixels and their differences."""
+        xs, ys = zip(*(self._pair(rng) for _ in range(loop.share(self.chosen))), strict=True)
+        x, y = torch.stack(xs).to(self.chosen.device), torch.stack(ys).to(self.chosen.device)
+        with loop.autocast(self.chosen):
+            guess = self.net(x).float()
+        l1 = (guess - y).abs().mean()
+        slopes = sum(((guess.diff(dim=axis) - y.diff(dim=axis)).abs().mean() for axis in (2, 3)), l1.new_zeros(()))
+        return l1 + 0.5 * slopes + 2 * (guess - y).pow(2).mean(), {"l1": l1.item()}
+
+    def review(self) -> str:
+        """PSNR against bicubic upscaling, of renders and of decoded pictures."""
+        y = vae.pixels(self.pool.pictures[:10]) / 2 + 0.5
+        reports: list[str] = []
+        rows: list[Tensor] = []
+        for name, small in (("render", self.small), ("decoded", self.decoded)):
+            x = small[:10] / 2 + 0.5
+            ours = torch.cat([self.net(part[None].to(self.chosen.device)).cpu() for part in x]).clamp(0, 1)
+            bicubic = F.interpolate(x, scale_factor=SCALE, mode="bicubic").clamp(0, 1)
+            reports.append(f"{name} PSNR {vae.psnr(2 * ours, 2 * y):.2f}, bicubic {vae.psnr(2 * bicubic, 2 * y):.2f}")
+            rows += [torch.cat(list(part[:4, :, 128:384, 128:384]), 2) for part in (bicubic, ours)]
+        rows.append(torch.cat(list(y[:4, :, 128:384, 128:384]), 2))
+        vae.save_picture(torch.cat(rows, 1) * 2 - 1, self.folder / "review.png")
+        return "  ".join(reports)
+
+    def finish(self, folder: Path) -> None:
+        """Writes the file."""
+        tensors = {name: value.half().contiguous().cpu() for name, value in self.net.state_dict().items()}
+        save_file(tensors, folder / "upscaler.safetensors", {"modelspec.license": "Apache-2.0"})
+
+    def _pair(self, rng: random.Random) -> tuple[Tensor, Tensor]:
+        """A small crop, 0..1, and the large one."""
+        number = rng.randrange(VALIDATION, len(self.pool))
+        thing = rng.choice(self.pool.scenes[number].things)
+        side = self.small.shape[-1]
+        x = (thing.x + rng.uniform(-1.2, 1.2) * thing.radius + 1) * side / 2 - _SIDE / 2
+        y = (thing.base + (rng.uniform(-1.2, 1.2) - 1) * thing.radius + 1) * side / 2 - _SIDE / 2
+        left, top = (int(min(max(at, 0), side - _SIDE)) for at in (x, y))
+        source = self.decoded if rng.random() < _DECODED else self.small
+        small = source[number, :, top : top + _SIDE, left : left + _SIDE]
+        large = self.pool.pictures[number, SCALE * top :, SCALE * left :][: SCALE * _SIDE, : SCALE * _SIDE]
+        large = vae.pixels(large[None])[0]
+        if rng.random() < 0.5:
+            small, large = small.flip(-1), large.flip(-1)
+        return small / 2 + 0.5, large / 2 + 0.5
+
+
+def small_pictures(pictures: np.ndarray) -> Tensor:
+    """Pictures [N, H, W, 3] uint8, a quarter of their size: [N, 3, H/4, W/4] in -1..1."""
+    return torch.cat([F.avg_pool2d(vae.pixels(pictures[i : i + 50]), SCALE) for i in range(0, len(pictures), 50)])
+
+
+@torch.no_grad()
+def _start_as_nearest(net: nn.Module) -> None:
+    """The first three filters carry the colours through; what the blocks add starts at zero."""
+    convs = [module for module in net.modules() if isinstance(module, nn.Conv2d)]
+    first, trunk, *after = convs[0], convs[-5], *convs[-4:]
+    trunk.weight.zero_()
+    trunk.bias.zero_()
+    for conv in (first, *after):
+        conv.weight *= 0.1
+        conv.bias.zero_()
+        for colour in range(3):
+            conv.weight[colour] = 0
+            conv.weight[colour, colour, 1, 1] = 1
+
+
+if __name__ == "__main__":
+    loop.run(loop.options("upscaler", steps=2000, batch=16, lr=1e-3, starter=str(STARTER)), UpscalerJob)
