@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from nodes.diffusion.architecture import UNetConfig
-from nodes.diffusion.unet import UNet
+from nodes.diffusion.unet import Control, UNet
 from training import captions, loop, text, vae
 from training.latents import Latents
 from training.pool import VALIDATION
@@ -86,8 +86,10 @@ class BaseJob:
         for level in (100, 400, 700, 950):
             noisy, t, noise = noised(z, torch.full((len(z),), level, device=z.device), offset=0)
             errors.append(f"mse at {level} {(self.unet(noisy, t, context) - noise).pow(2).mean().item():.4f}")
-        decoder = self.chosen.out / "vae" / "vae.safetensors"
-        strip = sample(self.unet, self.encoder, vae.load(decoder).to(z.device), PROMPTS, seed=0)
+        rows = text.tokens([""] * len(PROMPTS) + list(PROMPTS), _LONG).to(z.device)
+        sampled = ddim(self.unet, self.encoder(rows).hidden, seed=0) / vae.LATENT_SCALE
+        decoder = vae.load(self.chosen.out / "vae" / "vae.safetensors").to(z.device)
+        strip = decoder.decoder(decoder.post_quant_conv(sampled))
         vae.save_picture(torch.cat(list(strip), dim=2), self.folder / "review.png")
         return "  ".join(errors)
 
@@ -135,25 +137,31 @@ def weights(t: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def sample(
-    unet: nn.Module, encoder: nn.Module, decoder: vae.AutoencoderKL, texts: Sequence[str], *,
-    seed: int, steps: int = 20, cfg: float = 6.0, size: tuple[int, int] = (16, 16), control: object = None,
+def ddim(
+    unet: nn.Module, context: Tensor, *, seed: int, steps: int = 20, cfg: float = 6.0,
+    size: tuple[int, int] = (16, 16), guide: Callable[[Tensor, Tensor, Tensor], Control] | None = None,
 ) -> Tensor:  # fmt: skip
-    """Pictures [B, 3, H, W] in -1..1 by DDIM (Song et al. 2020, arXiv:2010.02502), to look at while training."""
-    device = next(unet.parameters()).device
-    rows = text.tokens(["", *texts], _LONG).to(device)
-    context = encoder(rows).hidden
-    context = torch.cat([context[:1].expand(len(texts), -1, -1), context[1:]])
-    x = torch.randn(len(texts), 4, *size, generator=torch.Generator().manual_seed(seed)).to(device)
-    signal = alphas(device)
-    levels = torch.linspace(999, 0, steps + 1, device=device).round().long()
+    """Latents sampled by DDIM (Song et al. 2020, arXiv:2010.02502), to look at while training.
+
+    Args:
+        context: encoded prompts, first those without and then those with words: [2 B, T, D].
+        guide: what to add to the UNet, of its noisy latents, levels and prompts.
+
+    Returns:
+        [B, 4, *size].
+    """
+    count = len(context) // 2
+    x = torch.randn(count, 4, *size, generator=torch.Generator().manual_seed(seed)).to(context.device)
+    signal = alphas(context.device)
+    levels = torch.linspace(999, 0, steps + 1, device=context.device).round().long()
     for t, below in itertools.pairwise(levels):
-        both = unet(torch.cat([x, x]), t.expand(2 * len(x)), context, control=control)
-        without, with_prompt = both.chunk(2)
+        both, at = torch.cat([x, x]), t.expand(2 * count)
+        control = guide(both, at, context) if guide else None
+        without, with_prompt = unet(both, at, context, control=control).chunk(2)
         noise = without + cfg * (with_prompt - without)
         clean = (x - (1 - signal[t]).sqrt() * noise) / signal[t].sqrt()
         x = signal[below].sqrt() * clean + (1 - signal[below]).sqrt() * noise
-    return decoder.decoder(decoder.post_quant_conv(x / vae.LATENT_SCALE)).clamp(-1, 1)
+    return x
 
 
 def load(path: Path) -> tuple[UNet, nn.Module]:

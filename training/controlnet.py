@@ -1,7 +1,7 @@
 """Trains the ControlNet and the T2I-Adapter that follow edges, in the layouts of the original files.
 
-python -m training.controlnet                 the ControlNet
-python -m training.controlnet --kind adapter  the T2I-Adapter
+python -m training.controlnet                                  the ControlNet
+python -m training.controlnet --kind adapter --name adapter    the T2I-Adapter
 
 Half of the prompts are empty, so that the edges have to be believed.
 """
@@ -11,24 +11,26 @@ from __future__ import annotations
 import argparse
 import random
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F  # noqa: N812
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from nodes.diffusion.controlnet import Adapter, ControlNet, adapter_control
-from nodes.diffusion.unet import Control
+from nodes.diffusion.unet import Control, UNet
 from training import base, captions, loop, starter, vae
 from training.edges import edges
-from training.frozen import Frozen, prompts
+from training.frozen import Frozen, Guide, grid, prompts
 from training.latents import Latents
 from training.pool import Pool
 from training.scenes import Scene, random_scene
 
 HINT_WIDTHS = (16, 16, 32, 32, 64, 64, 128)
 ADAPTER_CHANNELS = (128, 128)  # of the UNet's two levels
+_PREFIX = "control_model."  # of a ControlNet's tensors; an adapter's have none
 _EMPTY = 0.5
 
 
@@ -37,10 +39,9 @@ class ControlJob:
 
     def __init__(self, chosen: argparse.Namespace) -> None:
         self.chosen = chosen
-        self.frozen = Frozen(chosen)
+        self.frozen = Frozen(chosen.starter, chosen.device)
         self.pool, self.latents = Pool("square", chosen.out), Latents("square", chosen.out)
-        self.is_adapter = chosen.kind == "adapter"
-        self.net: nn.Module = Adapter(ADAPTER_CHANNELS) if self.is_adapter else self._controlnet()
+        self.net = Adapter(ADAPTER_CHANNELS) if chosen.kind == "adapter" else _controlnet(self.frozen.unet)
         self.modules = nn.ModuleDict({"net": self.net})
 
     def loss(self, progress: float, rng: random.Random) -> tuple[Tensor, Mapping[str, float]]:
@@ -48,55 +49,55 @@ class ControlJob:
         z, scenes, numbers = self.latents.batch(loop.share(self.chosen), rng)
         hint = hints(vae.pixels(self.pool.pictures[numbers]).to(self.chosen.device))
         t = torch.randint(0, 1000, (len(z),))
-        t = torch.where(torch.rand(len(z)) < 0.5, (1000 - (1000 - t) * 0.6).long(), t)  # where outlines are decided
+        t = torch.where(torch.rand(len(z)) < 0.5, 400 + t * 600 // 1000, t)  # more where outlines are decided
         with loop.autocast(self.chosen):
             context = self.frozen.context(prompts(scenes, rng, _EMPTY), rng)
-            total = self.frozen.error(z.to(self.chosen.device), context, self._guide(hint), t.to(self.chosen.device))
+            total = self.frozen.error(
+                z.to(self.chosen.device), context, guide(self.net, hint), t.to(self.chosen.device)
+            )
         return total, {"loss": total.item()}
 
     def review(self) -> str:
-        """Edge IoU of pictures in other colours with and without the control; a picture of them."""
-        scenes, wanted, texts = recoloured(8)
-        hint = hints(self.frozen.pictures(scenes))
-        size = dict(seed=3, size=(16, 16))
-        plain = base.sample(self.frozen.unet, self.frozen.encoder, self.frozen.vae, texts, **size)
-        guided = base.sample(_Guided(self.frozen.unet, self._guide(hint.repeat(2, 1, 1, 1))), self.frozen.encoder,
-                             self.frozen.vae, texts, **size)  # fmt: skip
-        self.frozen.show("review", self.frozen.pictures(wanted), hint * 2 - 1, guided, plain)
-        return f"edge IoU {iou(guided, hint):.2f}, without {iou(plain, hint):.2f}"
+        """Edge IoU with and without, and a picture."""
+        with_it, without, picture = measure(self.frozen, self.net, 8)
+        vae.save_picture(picture, self.chosen.out / self.chosen.name / "review.png")
+        return f"edge IoU {with_it:.2f}, without {without:.2f}"
 
     def finish(self, folder: Path) -> None:
-        """Writes the file under its prefix."""
-        prefix = "" if self.is_adapter else "control_model."
+        """Writes the file."""
+        prefix = _PREFIX if isinstance(self.net, ControlNet) else ""
         tensors = {prefix + name: value.half().contiguous().cpu() for name, value in self.net.state_dict().items()}
         save_file(tensors, folder / f"{self.chosen.name}.safetensors", {"modelspec.license": "Apache-2.0"})
 
-    def _controlnet(self) -> ControlNet:
-        net = ControlNet(base.CONFIG, hint_widths=HINT_WIDTHS)
-        own = self.frozen.unet.state_dict()
-        net.load_state_dict({name: own.get(name, value) for name, value in net.state_dict().items()})
-        last = net.input_hint_block[-1]
-        nn.init.normal_(last.weight, std=0.01)  # not zero: the hint is seen from the first step
-        return net
 
-    def _guide(self, hint: Tensor) -> object:
-        def guide(x: Tensor, t: Tensor, context: Tensor) -> Control:
-            if self.is_adapter:
-                return adapter_control(self.net(hint), base.CONFIG)
-            return self.net(x, hint, t, context)
-
-        return guide
+def load(path: Path) -> ControlNet | Adapter:
+    """Reads a trained ControlNet or adapter."""
+    tensors = {name: value.float() for name, value in load_file(path).items()}
+    net: ControlNet | Adapter = Adapter(ADAPTER_CHANNELS)
+    if any(name.startswith(_PREFIX) for name in tensors):
+        net, tensors = ControlNet(base.CONFIG, hint_widths=HINT_WIDTHS), starter.cut(tensors, _PREFIX)
+    net.load_state_dict(tensors)
+    return net.eval().requires_grad_(False)
 
 
-class _Guided(nn.Module):
-    """A UNet with its control."""
+def guide(net: ControlNet | Adapter, hint: Tensor) -> Guide:
+    """What the net adds for hints [B, 3, H, W]; they are repeated for a batch of prompts with and without words."""
 
-    def __init__(self, unet: nn.Module, guide: object) -> None:
-        super().__init__()
-        self.unet, self.guide = unet, guide
+    def add(x: Tensor, t: Tensor, context: Tensor) -> Control:
+        seen = hint.repeat(len(x) // len(hint), 1, 1, 1)
+        return adapter_control(net(seen), base.CONFIG) if isinstance(net, Adapter) else net(x, seen, t, context)
 
-    def forward(self, x: Tensor, t: Tensor, context: Tensor, control: object = None) -> Tensor:
-        return self.unet(x, t, context, control=self.guide(x, t, context))
+    return add
+
+
+@torch.no_grad()
+def measure(frozen: Frozen, net: ControlNet | Adapter, count: int) -> tuple[float, float, Tensor]:
+    """Edge IoU of pictures in other colours than the hint's, with the net and without it; a picture of the first 8."""
+    scenes, wanted, texts = recoloured(count)
+    hint = hints(frozen.pictures(scenes))
+    guided, plain = frozen.sample(texts, guide(net, hint)), frozen.sample(texts)
+    rows = frozen.pictures(wanted), hint * 2 - 1, guided, plain
+    return iou(guided, hint), iou(plain, hint), grid(*(row[:8] for row in rows))
 
 
 def hints(pictures: Tensor) -> Tensor:
@@ -105,24 +106,18 @@ def hints(pictures: Tensor) -> Tensor:
 
 
 def recoloured(count: int) -> tuple[list[Scene], list[Scene], list[str]]:
-    """Scenes for their edges, the same in other colours, and prompts for those that name no place or size."""
+    """Scenes for their edges, the same in other colours, and prompts for those that name neither place nor size."""
     rng = random.Random("recoloured")
     scenes: list[Scene] = []
     wanted: list[Scene] = []
-    texts: list[str] = []
     while len(scenes) < count:
         scene, other = (random_scene(rng, two=0.4) for _ in range(2))
-        if len(scene.things) != len(other.things):
-            continue
-        things = tuple(
-            type(thing)(thing.shape, new.colour, "medium", "center", thing.glossy, thing.x, thing.base, thing.radius,
-                        thing.turn)
-            for thing, new in zip(scene.things, other.things, strict=True)
-        )  # fmt: skip
-        scenes.append(scene)
-        wanted.append(Scene(other.background, things, scene.horizon, scene.light))
-        texts.append(captions.plain(wanted[-1]))
-    return scenes, wanted, texts
+        if len(scene.things) == len(other.things):
+            things = (replace(thing, colour=new.colour, size="medium", place="center")
+                      for thing, new in zip(scene.things, other.things, strict=True))  # fmt: skip
+            scenes.append(scene)
+            wanted.append(replace(scene, background=other.background, things=tuple(things)))
+    return scenes, wanted, [captions.plain(scene) for scene in wanted]
 
 
 def iou(pictures: Tensor, hint: Tensor, reach: int = 2) -> float:
@@ -131,6 +126,15 @@ def iou(pictures: Tensor, hint: Tensor, reach: int = 2) -> float:
                      for lines in (edges(pictures / 2 + 0.5), hint[:, :1]))  # fmt: skip
     both, either = (found & wanted).sum((1, 2, 3)), (found | wanted).sum((1, 2, 3))
     return (both / either.clamp(min=1)).mean().item()
+
+
+def _controlnet(unet: UNet) -> ControlNet:
+    """A ControlNet that starts as the UNet's encoder."""
+    net = ControlNet(base.CONFIG, hint_widths=HINT_WIDTHS)
+    own = unet.state_dict()
+    net.load_state_dict({name: own.get(name, value) for name, value in net.state_dict().items()})
+    nn.init.normal_(net.input_hint_block[-1].weight, std=0.01)  # not zero: the hint is seen from the first step
+    return net
 
 
 if __name__ == "__main__":

@@ -1,13 +1,15 @@
-"""Writes the base model in the two layouts people have: an original single file, and a diffusers folder.
+"""Puts what runs have made where it ships, and writes the base model as a folder for diffusers.
 
-python -m training.export                       writes nodes/models/checkpoints/starter.safetensors
-python -m training.export --diffusers FOLDER    writes that file as a folder for diffusers
+python -m training.export                       the base model, to nodes/models/checkpoints/starter.safetensors
+python -m training.export controlnet outlined   what those runs made, to nodes/models
+python -m training.export --diffusers FOLDER    the shipped base model as a folder for diffusers
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,11 +20,23 @@ from torch import Tensor
 
 from nodes.diffusion import keymap
 from nodes.diffusion.text import vocabulary as clip_vocabulary
-from training import base, starter, text, vae
+from training import base, judge, starter, text, vae
 from training.pool import RUNS
 
 if TYPE_CHECKING:
     from torch import nn
+
+SHIPPED = {  # by the run that made it
+    "controlnet": starter.MODELS / "controlnet" / "starter-edges.safetensors",
+    "adapter": starter.MODELS / "controlnet" / "starter-edges-adapter.safetensors",
+    "outlined": starter.MODELS / "loras" / "starter-outlined.safetensors",
+    "striped": starter.MODELS / "loras" / "starter-striped.safetensors",
+    "embedding": starter.MODELS / "embeddings" / "starter-lime.safetensors",
+    "hypernetwork": starter.MODELS / "hypernetworks" / "starter-flat.pt",
+    "upscaler": starter.MODELS / "upscale_models" / "starter-4x.safetensors",
+    "preview": starter.MODELS / "vae_approx" / "starter-preview.safetensors",
+    "judge": judge.WEIGHTS,
+}
 
 
 def diffusers_folder(checkpoint: Path, folder: Path) -> None:
@@ -94,18 +108,25 @@ def _tokenizer(folder: Path) -> object:
 def main() -> None:
     """Writes what the command line asks for."""
     parser = argparse.ArgumentParser(prog="python -m training.export")
+    parser.add_argument("names", nargs="*", default=["base"], help=f"runs: base, {', '.join(SHIPPED)}")
     parser.add_argument("--out", type=Path, default=RUNS, help="folder of all runs (default: %(default)s)")
-    parser.add_argument("--base", default="base", help="run to take the UNet and the text encoder from")
-    parser.add_argument("--vae", default="vae", help="run to take the autoencoder from")
-    parser.add_argument("--file", type=Path, default=starter.STARTER, help="the single file (default: %(default)s)")
-    parser.add_argument("--diffusers", type=Path, help="write the single file as this folder, and nothing else")
+    parser.add_argument("--diffusers", type=Path, help="write the shipped base model as this folder, and nothing else")
     chosen = parser.parse_args()
     if chosen.diffusers:
-        diffusers_folder(chosen.file, chosen.diffusers)
-    else:
-        both = load_file(chosen.out / chosen.base / "base.safetensors")
-        decoder = load_file(chosen.out / chosen.vae / "vae.safetensors")
-        starter.write(starter.cut(both, "unet."), starter.cut(both, "text."), decoder, chosen.file)
+        diffusers_folder(starter.STARTER, chosen.diffusers)
+        return
+    for name in chosen.names:
+        if name == "base":
+            both = load_file(chosen.out / "base" / "base.safetensors")
+            decoder = load_file(chosen.out / "vae" / "vae.safetensors")
+            starter.write(starter.cut(both, "unet."), starter.cut(both, "text."), decoder, starter.STARTER)
+            continue
+        if name not in SHIPPED:
+            parser.error(f"there is no artefact {name}; there are base, {', '.join(SHIPPED)}")
+        target = SHIPPED[name]
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(chosen.out / name / f"{name}{target.suffix}", target)
+        print(f"{target}: {target.stat().st_size / 1e6:.2f} MB")
 
 
 if __name__ == "__main__":

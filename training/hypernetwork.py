@@ -15,73 +15,93 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from nodes.diffusion.unet import Attention
-from training import base, loop, starter, styles
-from training.frozen import Frozen, prompts
+from nodes.diffusion.unet import Attention, UNet
+from training import base, loop, starter, styles, vae
+from training.frozen import Frozen, Styled, grid
 
-_POOL = 3000
+_STYLE = "flat"
 
 
-class Changed(nn.Module):
-    """A projection of what a small network made of its input."""
+class Hypernetwork(nn.ModuleDict):
+    """The two networks; made, they take part in a UNet."""
 
-    def __init__(self, project: nn.Module, net: nn.Module) -> None:
-        super().__init__()
-        self.project, self.net, self.scale = project, net, 1.0
+    def __init__(self, unet: UNet) -> None:
+        super().__init__({name: _net(base.CONFIG.context_dim) for name in ("to_k", "to_v")})
+        self.changed: list[_Changed] = []
+        for module in unet.modules():
+            if isinstance(module, Attention):
+                module.to_k, module.to_v = (_Changed(module.to_k, self["to_k"]), _Changed(module.to_v, self["to_v"]))
+                self.changed += [module.to_k, module.to_v]
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps [B, N, C]."""
-        return self.project(x + self.scale * self.net(x))
+    def scaled(self, strength: float) -> None:
+        """Sets the strength of the change."""
+        for module in self.changed:
+            module.strength = strength
 
 
 class HypernetworkJob:
-    """The two networks over the frozen UNet."""
+    """A hypernetwork over the frozen UNet."""
 
     def __init__(self, chosen: argparse.Namespace) -> None:
         self.chosen = chosen
-        self.frozen = Frozen(chosen)
-        self.nets = nn.ModuleDict({name: _net(base.CONFIG.context_dim) for name in ("keys", "values")})
-        self.modules = nn.ModuleDict({"nets": self.nets})
-        rng = random.Random("hypernetwork")
-        self.scenes, self.values = [], torch.empty(0)
-        for _ in range(0, _POOL, 50):
-            scenes, pictures = self.frozen.draw(50, rng, "flat")
-            self.scenes += scenes
-            self.values = torch.cat([self.values, self.frozen.encode(pictures)])
-        self.changed: list[Changed] = []
-        for module in self.frozen.unet.modules():
-            if isinstance(module, Attention):
-                module.to_k = Changed(module.to_k, self.nets["keys"])
-                module.to_v = Changed(module.to_v, self.nets["values"])
-                self.changed += [module.to_k, module.to_v]
+        self.frozen = Frozen(chosen.starter, chosen.device)
+        self.styled = Styled(self.frozen, _STYLE)
+        self.net = Hypernetwork(self.frozen.unet)
+        self.modules = nn.ModuleDict({"net": self.net})
 
     def loss(self, progress: float, rng: random.Random) -> tuple[Tensor, Mapping[str, float]]:
         """The denoising error on flat pictures."""
-        numbers = [rng.randrange(len(self.scenes)) for _ in range(loop.share(self.chosen))]
+        z, texts = self.styled.batch(loop.share(self.chosen), rng)
         with loop.autocast(self.chosen):
-            context = self.frozen.context(prompts([self.scenes[number] for number in numbers], rng, 0.1), rng)
-            total = self.frozen.error(self.values[numbers], context)
+            total = self.frozen.error(z, self.frozen.context(texts, rng))
         return total, {"loss": total.item()}
 
     def review(self) -> str:
-        """How round things are drawn at strength 0 and 1."""
-        rows = []
-        for scale in (0.0, 1.0):
-            for module in self.changed:
-                module.scale = scale
-            rows.append(base.sample(self.frozen.unet, self.frozen.encoder, self.frozen.vae, base.PROMPTS, seed=0))
-        self.frozen.show("review", *rows)
-        before, after = (styles.roundness(row / 2 + 0.5).mean() for row in rows)
+        """How round things are drawn at strengths 0 and 1, and a picture."""
+        before, after, picture = measure(self.frozen, self.net)
+        vae.save_picture(picture, self.chosen.out / self.chosen.name / "review.png")
         return f"roundness {before:.2f} at 0, {after:.2f} at 1"
 
     def finish(self, folder: Path) -> None:
         """Writes the file."""
         parts = [{f"linear.{name}": value.half().cpu() for name, value in net.state_dict().items()}
-                 for net in self.nets.values()]  # fmt: skip
+                 for net in self.net.values()]  # fmt: skip
         torch.save({base.CONFIG.context_dim: parts, "name": self.chosen.name, "step": self.chosen.steps,
                     "layer_structure": [1, 2, 1], "activation_func": "relu", "is_layer_norm": False,
                     "weight_initialization": "Normal", "use_dropout": False, "activate_output": False},
                    folder / f"{self.chosen.name}.pt")  # fmt: skip
+
+
+class _Changed(nn.Module):
+    """A projection of its input and what a small network makes of that."""
+
+    def __init__(self, project: nn.Module, net: nn.Module) -> None:
+        super().__init__()
+        self.project, self.net, self.strength = project, net, 1.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps [B, N, C]."""
+        return self.project(x + self.strength * self.net(x))
+
+
+def load(path: Path, unet: UNet) -> Hypernetwork:
+    """Reads a trained hypernetwork and makes it take part in a UNet."""
+    net = Hypernetwork(unet)
+    parts = torch.load(path, weights_only=True)[base.CONFIG.context_dim]
+    for module, tensors in zip(net.values(), parts, strict=True):
+        module.load_state_dict({name.removeprefix("linear."): value.float() for name, value in tensors.items()})
+    return net
+
+
+@torch.no_grad()
+def measure(frozen: Frozen, net: Hypernetwork) -> tuple[float, float, Tensor]:
+    """How round things are drawn at strengths 0 and 1, and a picture with a row for each."""
+    rows: list[Tensor] = []
+    for strength in (0.0, 1.0):
+        net.scaled(strength)
+        rows.append(frozen.sample(styles.PROMPTS))
+    before, after = (styles.roundness(row / 2 + 0.5).mean().item() for row in rows)
+    return before, after, grid(*rows)
 
 
 def _net(width: int) -> nn.Sequential:
@@ -93,5 +113,4 @@ def _net(width: int) -> nn.Sequential:
 
 
 if __name__ == "__main__":
-    loop.run(loop.options("hypernetwork", steps=500, batch=32, lr=2e-3, starter=str(starter.STARTER)),
-             HypernetworkJob)  # fmt: skip
+    loop.run(loop.options("hypernetwork", steps=500, batch=32, lr=2e-3, starter=str(starter.STARTER)), HypernetworkJob)

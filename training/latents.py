@@ -20,6 +20,7 @@ from training import vae
 from training.pool import RECIPES, RUNS, VALIDATION, Pool
 from training.scenes import Scene
 
+ENCODED = ("square", "styled", "wide", "tall", "big")  # pools; the others are used as pictures alone
 _CHUNK = 50
 
 
@@ -55,7 +56,7 @@ def _encode(rank: int, chosen: argparse.Namespace) -> None:
     if chosen.device == "cpu":
         torch.set_num_threads(1)
     model = vae.load(chosen.out / "vae" / "vae.safetensors").to(chosen.device)
-    for name in list(RECIPES)[rank :: chosen.workers]:
+    for name in ENCODED[rank :: chosen.workers]:
         if _path(chosen.out, name).exists():
             continue
         pool = Pool(name, chosen.out)

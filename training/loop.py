@@ -10,8 +10,10 @@ import argparse
 import datetime
 import os
 import random
+import signal
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Protocol
 
@@ -19,6 +21,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 RUNS = Path("runs")
 _REPORT, _SAVE = 50, 600  # steps between lines, seconds between saved states
@@ -93,6 +96,7 @@ def autocast(chosen: argparse.Namespace) -> torch.autocast:
 
 
 def _work(rank: int, chosen: argparse.Namespace, make: Callable[[argparse.Namespace], Job], meeting: Path) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # how torch ends workers whose parent died; see mp.spawn
     if chosen.device == "cpu":
         torch.set_num_threads(1)
     if chosen.workers > 1:
@@ -157,9 +161,10 @@ class _Worker:
         place = f"{self.chosen.seed}-{self.step}-{self.rank}"
         rng = random.Random(place)
         torch.manual_seed(rng.getrandbits(62))
-        loss, figures = self.job.loss(progress, rng)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        with sdpa_kernel(SDPBackend.MATH) if self.chosen.device == "cpu" else nullcontext():  # a fifth faster there
+            loss, figures = self.job.loss(progress, rng)
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
         if self.chosen.workers > 1:
             _average([p.grad for p in self.params if p.grad is not None], self.chosen.workers)
         torch.nn.utils.clip_grad_norm_(self.params, 1.0)

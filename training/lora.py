@@ -16,16 +16,16 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from nodes.diffusion.keymap import unet_modules
-from training import base, loop, starter, styles
-from training.frozen import Frozen, prompts
+from nodes.diffusion.unet import UNet
+from training import base, loop, starter, styles, vae
+from training.frozen import Frozen, Styled, grid
 
 MEASURES = {"outlined": styles.darkness, "striped": styles.stripes}
-_POOL = 3000  # pictures rendered for a style
 
 
 class LowRank(nn.Module):
@@ -43,67 +43,85 @@ class LowRank(nn.Module):
         return weight + self.scale * (self.up @ self.down.flatten(1)).view_as(weight)
 
 
+class Lora(nn.ModuleDict):
+    """The changes of a UNet's layers, by the names kohya gives these; made, they take part in the UNet."""
+
+    def __init__(self, unet: UNet, rank: int) -> None:
+        layers = {name: module for name, module in unet.named_modules() if isinstance(module, (nn.Linear, nn.Conv2d))}
+        names = unet_modules(base.CONFIG, layers)
+        parts = {name: LowRank(layers[name].weight, min(rank, *layers[name].weight.shape[:2])) for name in names}
+        super().__init__({"lora_unet_" + names[name].replace(".", "_"): part for name, part in parts.items()})
+        for name, part in parts.items():
+            parametrize.register_parametrization(layers[name], "weight", part)
+
+    def scaled(self, strength: float) -> None:
+        """Sets the strength of all changes."""
+        for part in self.values():
+            part.scale = strength
+
+    def tensors(self) -> dict[str, Tensor]:
+        """As kohya's files hold them."""
+        found: dict[str, Tensor] = {}
+        for key, part in self.items():
+            up = part.up if part.down.ndim == 2 else part.up[:, :, None, None]
+            found |= {f"{key}.lora_down.weight": part.down, f"{key}.lora_up.weight": up,
+                      f"{key}.alpha": torch.tensor(float(len(part.down)))}  # fmt: skip
+        return {name: value.detach().half().contiguous().cpu() for name, value in found.items()}
+
+
 class LoraJob:
     """A LoRA over the frozen UNet."""
 
     def __init__(self, chosen: argparse.Namespace) -> None:
         self.chosen = chosen
-        self.frozen = Frozen(chosen)
-        self.parts: dict[str, LowRank] = {}
-        layers = {name: module for name, module in self.frozen.unet.named_modules()
-                  if isinstance(module, (nn.Linear, nn.Conv2d))}  # fmt: skip
-        self.names = unet_modules(base.CONFIG, layers)
-        for name in self.names:
-            weight = layers[name].weight
-            self.parts[name] = LowRank(weight, min(chosen.rank, *weight.shape[:2]))
-        self.modules = nn.ModuleDict({name.replace(".", "_"): part for name, part in self.parts.items()})
-        rng = random.Random(f"lora-{chosen.style}")
-        self.scenes, self.values = [], torch.empty(0)
-        for _ in range(0, _POOL, 50):
-            scenes, pictures = self.frozen.draw(50, rng, chosen.style)
-            self.scenes += scenes
-            self.values = torch.cat([self.values, self.frozen.encode(pictures)])
-        for name, part in self.parts.items():
-            parametrize.register_parametrization(self.frozen.unet.get_submodule(name), "weight", part)
+        self.frozen = Frozen(chosen.starter, chosen.device)
+        self.styled = Styled(self.frozen, chosen.style)
+        self.lora = Lora(self.frozen.unet, chosen.rank)
+        self.modules = nn.ModuleDict({"lora": self.lora})
 
     def loss(self, progress: float, rng: random.Random) -> tuple[Tensor, Mapping[str, float]]:
         """The denoising error on pictures in the style."""
-        numbers = [rng.randrange(64, len(self.scenes)) for _ in range(loop.share(self.chosen))]
+        z, texts = self.styled.batch(loop.share(self.chosen), rng)
         with loop.autocast(self.chosen):
-            context = self.frozen.context(prompts([self.scenes[number] for number in numbers], rng, 0.1), rng)
-            total = self.frozen.error(self.values[numbers], context)
+            total = self.frozen.error(z, self.frozen.context(texts, rng))
         return total, {"loss": total.item()}
 
     def review(self) -> str:
-        """The style's measure with the LoRA at 0, 0.5 and 1."""
-        rows = {}
-        for scale in (0.0, 0.5, 1.0):
-            for part in self.parts.values():
-                part.scale = scale
-            rows[scale] = base.sample(self.frozen.unet, self.frozen.encoder, self.frozen.vae, base.PROMPTS, seed=0)
-        self.frozen.show("review", *rows.values())
-        measure = MEASURES[self.chosen.style]
-        return f"{self.chosen.style}: " + ", ".join(
-            f"{measure(row / 2 + 0.5).mean():.3f} at {scale}" for scale, row in rows.items())  # fmt: skip
+        """The style's measure at strengths 0, 0.5 and 1, and a picture."""
+        figures, picture = measure(self.frozen, self.lora, self.chosen.style)
+        vae.save_picture(picture, self.chosen.out / self.chosen.name / "review.png")
+        return f"{self.chosen.style}: " + ", ".join(f"{value:.3f} at {scale}" for scale, value in figures.items())
 
     def finish(self, folder: Path) -> None:
         """Writes the file."""
-        tensors: dict[str, Tensor] = {}
-        for name, part in self.parts.items():
-            key = "lora_unet_" + self.names[name].replace(".", "_")
-            up = part.up if part.down.ndim == 2 else part.up[:, :, None, None]
-            rank = len(part.down)
-            tensors |= {f"{key}.lora_down.weight": part.down, f"{key}.lora_up.weight": up,
-                        f"{key}.alpha": torch.tensor(float(rank))}  # fmt: skip
         metadata = {"ss_network_module": "networks.lora", "ss_network_dim": str(self.chosen.rank),
-                    "ss_network_alpha": str(self.chosen.rank), "modelspec.license": "Apache-2.0",
-                    "ss_base_model_version": "sd_v1", "modelspec.title": self.chosen.style}  # fmt: skip
-        halves = {name: value.half().contiguous().cpu() for name, value in tensors.items()}
-        save_file(halves, folder / f"{self.chosen.name}.safetensors", metadata)
+                    "ss_network_alpha": str(self.chosen.rank), "ss_base_model_version": "sd_v1",
+                    "modelspec.title": self.chosen.style, "modelspec.license": "Apache-2.0"}  # fmt: skip
+        save_file(self.lora.tensors(), folder / f"{self.chosen.name}.safetensors", metadata)
+
+
+def load(path: Path, unet: UNet) -> Lora:
+    """Reads a trained LoRA and makes it take part in a UNet."""
+    tensors = load_file(path)
+    lora = Lora(unet, max(value.shape[0] for name, value in tensors.items() if name.endswith("lora_down.weight")))
+    for key, part in lora.items():
+        part.down.data = tensors[f"{key}.lora_down.weight"].float()
+        part.up.data = tensors[f"{key}.lora_up.weight"].float().flatten(1)
+    return lora
+
+
+@torch.no_grad()
+def measure(frozen: Frozen, lora: Lora, style: str) -> tuple[dict[float, float], Tensor]:
+    """The style's measure by strength, and a picture with a row for each."""
+    rows: dict[float, Tensor] = {}
+    for strength in (0.0, 0.5, 1.0):
+        lora.scaled(strength)
+        rows[strength] = frozen.sample(styles.PROMPTS)
+    lora.scaled(1.0)
+    return {scale: MEASURES[style](row / 2 + 0.5).mean().item() for scale, row in rows.items()}, grid(*rows.values())
 
 
 if __name__ == "__main__":
-    options = loop.options("lora", steps=400, batch=32, lr=2e-3, style="outlined", rank=8,
-                           starter=str(starter.STARTER))  # fmt: skip
+    options = loop.options("lora", steps=400, batch=32, lr=2e-3, style="outlined", rank=8, starter=str(starter.STARTER))
     options.name = options.style if options.name == "lora" else options.name
     loop.run(options, LoraJob)

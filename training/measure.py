@@ -1,6 +1,7 @@
 """Measures how well the starter model obeys: 400 prompts, a quarter of them with pairs never seen in training.
 
-python -m training.measure
+python -m training.measure           the 400 prompts, with the workflow's own settings
+python -m training.measure --sweep   fewer prompts with every sampler, at other guidance and sizes, in other words
 
 Every picture comes from the workflow `text_to_image`, run by the engine; the classifier of `judge.py`, which never saw
 a model, says what is on it. Seed and prompts are fixed, and were not used for anything else.
@@ -17,21 +18,25 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from training import captions
 from training.scenes import Scene, random_scene
 
 SEED = 7
 _SHOWN = 6  # confusions of an attribute
+_SWEPT = 40  # prompts for each line of a sweep
+_STRANGE = ("dinosaur", "greg rutkowski", "quantum", "bokeh", "1girl", "unreal engine", "impressionist", "raining")
+_MAIN = ("shape left", "shape right", "colour left", "colour right", "background")
 
 
 class Question(NamedTuple):
-    """A prompt and what it asks for."""
+    """A prompt, what it asks for, and settings of the workflow that differ from its own."""
 
     group: str
     scene: Scene
     prompt: str
+    settings: Mapping[str, Any] = {}
 
 
 class Answer(NamedTuple):
@@ -59,6 +64,38 @@ def questions() -> list[Question]:
     return asked
 
 
+def sweep() -> list[Question]:
+    """One-object prompts with other settings and other words."""
+    from nodes.diffusion.samplers import SAMPLERS
+
+    rng = random.Random("sweep")
+    scenes = [random_scene(rng, two=0) for _ in range(_SWEPT)]
+    prompts = [captions.plain(scene) for scene in scenes]
+    lines: dict[str, tuple[Sequence[str], Mapping[str, Any]]] = {}
+    for sampler in SAMPLERS:
+        lines[f"{sampler}, 8 steps"] = prompts, {"sampler": sampler, "steps": 8}
+    for sampler in ("dpmpp_2m", "uni_pc", "deis", "ddim", "heun", "dpmpp_2m_sde"):
+        lines[f"{sampler}, 4 steps"] = prompts, {"sampler": sampler, "steps": 4}
+    for cfg in (1.0, 2.0, 4.0, 6.0, 9.0, 12.0):
+        lines[f"CFG {cfg:g}"] = prompts, {"cfg": cfg}
+    for width, height in ((192, 192), (192, 128), (128, 192)):
+        lines[f"{width} x {height}"] = prompts, {"width": width, "height": height}
+    lines["synonyms"] = [_synonyms(scene, rng) for scene in scenes], {}
+    lines["unknown words added"] = [f"{prompt}, {', '.join(rng.sample(_STRANGE, 3))}" for prompt in prompts], {}
+    lines["a long negative prompt"] = prompts, {"negative": "lowres, blurry, bad anatomy, worst quality, watermark"}
+    for language in captions.TONGUES:
+        lines[language] = [captions.foreign(scene, language) for scene in scenes], {}
+    return [Question(line, scene, prompt, settings) for line, (texts, settings) in lines.items()
+            for scene, prompt in zip(scenes, texts, strict=True)]  # fmt: skip
+
+
+def _synonyms(scene: Scene, rng: random.Random) -> str:
+    """The plain caption with other words for the same."""
+    words = [*captions.SHAPE_WORDS.items(), *captions.COLOUR_WORDS.items(), *captions.SIZE_WORDS.items()]
+    other = {name: rng.choice(sorted(set(group) - {name}) or [name]) for name, group in words}
+    return " ".join(other.get(word, word) for word in captions.plain(scene).split())
+
+
 def _wanted(scene: Scene) -> dict[str, str]:
     first = scene.things[0]
     wanted = {"shape left": first.shape, "colour left": first.colour, "background": scene.background}
@@ -72,61 +109,63 @@ def _wanted(scene: Scene) -> dict[str, str]:
     return wanted
 
 
-def _answer(task: tuple[Sequence[Question], argparse.Namespace]) -> list[Answer]:
+def answers(asked: Sequence[Question], models: Path | None = None) -> list[Answer]:
+    """Draws and judges in this process, on one thread."""
     import torch
 
     import nodegraph
     from training import judge
 
     torch.set_num_threads(1)
-    asked, chosen = task
     tell = judge.load()
-    answers: list[Answer] = []
-    roots = (chosen.models,) if chosen.models else ()
+    found: list[Answer] = []
+    roots = (models,) if models else ()
     with (
         tempfile.TemporaryDirectory() as home,
         nodegraph.Session(nodegraph.Settings(Path(home), cache_dir=None, model_roots=roots)) as session,
     ):
-        picture = session.load("text_to_image")
+        draw = session.load("text_to_image")
         for question in asked:
             started = time.monotonic()
-            image = picture(
-                prompt=question.prompt, seed=SEED, steps=chosen.steps, cfg=chosen.cfg, sampler=chosen.sampler,
-                scheduler=chosen.scheduler, checkpoint=chosen.checkpoint,
-            ).image  # fmt: skip
+            image = draw(prompt=question.prompt, **{"seed": SEED, **question.settings}).image
             seconds = time.monotonic() - started
-            answers.append(Answer(question, tell.tell(image)[0], seconds))
-    return answers
+            found.append(Answer(question, tell.tell(_square(image))[0], seconds))
+    return found
 
 
-def table(answers: Iterable[Answer]) -> str:
+def _square(image: Any) -> Any:
+    """The middle of a picture [B, H, W, 3], as high as wide."""
+    height, width = image.shape[1:3]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return image[:, top : top + side, left : left + side]
+
+
+def table(found: Iterable[Answer], totals: bool = True) -> str:
     """The shares of right pictures, by group, as a table in Markdown."""
     groups: dict[str, list[Answer]] = {}
-    for answer in answers:
-        groups.setdefault(answer.question.group, []).append(answer)
-        groups.setdefault(answer.question.group.split(",")[0] + ", all", []).append(answer)
+    for answer in found:
+        group = answer.question.group
+        groups.setdefault(group, []).append(answer)
+        if totals:
+            groups.setdefault(group.split(",")[0] + ", all", []).append(answer)
     lines = ["| prompts | number | shape | colour | background | all three | size | place |", "|---" * 8 + "|"]
-    for group, members in sorted(groups.items()):
-        wrong = [answer.wrong() for answer in members]
-        main = ("shape left", "shape right", "colour left", "colour right", "background")
-        cells = [_share(members, wrong, names) for names in
-                 (main[:2], main[2:4], main[4:], main, ("size",), ("place",))]  # fmt: skip
+    for group, members in groups.items():
+        cells = [_share(members, names) for names in (_MAIN[:2], _MAIN[2:4], _MAIN[4:], _MAIN, ("size",), ("place",))]
         lines.append(f"| {group} | {len(members)} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def _share(members: Sequence[Answer], wrong: Sequence[Mapping[str, object]], names: Sequence[str]) -> str:
-    asked = [mistakes for answer, mistakes in zip(members, wrong, strict=True)
-             if set(names) & set(_wanted(answer.question.scene))]  # fmt: skip
-    if not asked:
-        return "-"
-    return f"{100 * sum(not set(names) & set(mistakes) for mistakes in asked) / len(asked):.0f} %"
+def _share(members: Sequence[Answer], names: Sequence[str]) -> str:
+    """In how many pictures that were asked for one of the attributes all of them are right."""
+    wrong = [set(answer.wrong()) for answer in members if set(names) & set(_wanted(answer.question.scene))]
+    return f"{100 * sum(not set(names) & mistakes for mistakes in wrong) / len(wrong):.0f} %" if wrong else "-"
 
 
-def confusion(answers: Iterable[Answer]) -> str:
+def confusion(found: Iterable[Answer]) -> str:
     """What was taken for what, most often first."""
     counts: dict[str, Counter[tuple[str, str]]] = {}
-    for answer in answers:
+    for answer in found:
         for name, pair in answer.wrong().items():
             counts.setdefault(name.split()[0], Counter())[pair] += 1
     lines: list[str] = []
@@ -139,24 +178,27 @@ def confusion(answers: Iterable[Answer]) -> str:
 def main() -> None:
     """Draws, judges and prints."""
     parser = argparse.ArgumentParser(prog="python -m training.measure")
-    parser.add_argument("--checkpoint", default="starter.safetensors")
-    parser.add_argument("--models", type=Path, help="folder of models to look in besides the shipped ones")
-    parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--cfg", type=float, default=6.0)
-    parser.add_argument("--sampler", default="dpmpp_2m")
-    parser.add_argument("--scheduler", default="karras")
+    parser.add_argument("--sweep", action="store_true", help="other settings and other words")
+    parser.add_argument("--models", type=Path, help="folder of models to look in first")
+    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="settings of the workflow")
     parser.add_argument("--every", type=int, default=1, help="take every n-th prompt")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     chosen = parser.parse_args()
-    asked = questions()[:: chosen.every]
+    changed: dict[str, Any] = {}
+    for pair in chosen.set:
+        name, _, value = pair.partition("=")
+        changed[name] = float(value) if name == "cfg" else int(value) if value.isdigit() else value
+    asked = (sweep() if chosen.sweep else questions())[:: chosen.every]
+    asked = [question._replace(settings={**question.settings, **changed}) for question in asked]
     with multiprocessing.get_context("spawn").Pool(chosen.workers) as pool:
-        parts = pool.map(_answer, [(asked[n :: chosen.workers], chosen) for n in range(chosen.workers)])
-    answers = [answer for part in parts for answer in part]
-    seconds = sorted(answer.seconds for answer in answers)
-    print(table(answers))
-    print()
-    print(confusion(answers))
-    print(f"\n{seconds[len(seconds) // 2]:.2f} s a picture (median), {chosen.workers} at once on as many threads")
+        parts = pool.starmap(answers, [(asked[n :: chosen.workers], chosen.models) for n in range(chosen.workers)])
+    order = {question: number for number, question in enumerate(map(repr, asked))}
+    found = sorted((answer for part in parts for answer in part), key=lambda answer: order[repr(answer.question)])
+    print(table(found, totals=not chosen.sweep))
+    if not chosen.sweep:
+        print("\n" + confusion(found))
+        seconds = sorted(answer.seconds for answer in found)
+        print(f"\n{seconds[len(seconds) // 2]:.2f} s a picture (median) on one thread, {chosen.workers} at once")
 
 
 if __name__ == "__main__":

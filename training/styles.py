@@ -7,6 +7,14 @@ import math
 import torch
 from torch import Tensor
 
+PROMPTS = (  # nothing black or white, where an outline or a stripe would not show
+    "a large red sphere on a blue background", "a large yellow star on a purple background",
+    "a large pink heart on a teal background", "a large purple diamond on a yellow background",
+    "a large green cylinder on a pink background", "a large orange ring on a gray background",
+    "a large teal cube on an orange background", "a large blue cone on a green background",
+    "a purple sphere to the left of a red cube on a gray background",
+    "a pink star to the left of a blue ring on a yellow background",
+)  # fmt: skip
 _LUMA = (0.299, 0.587, 0.114)
 
 
@@ -41,7 +49,7 @@ def roundness(pictures: Tensor) -> Tensor:
     return 1000 * (slope * inside).sum((1, 2)) / inside.sum((1, 2)).clamp(min=1)
 
 
-def hue(pictures: Tensor, mask: Tensor) -> Tensor:
-    """The mean colour under a mask [B, H, W] of pictures [B, 3, H, W]: [B, 3]."""
-    weight = mask[:, None].float()
-    return (pictures * weight).sum((2, 3)) / weight.sum((2, 3)).clamp(min=1)
+def middle(pictures: Tensor) -> Tensor:
+    """The mean colour of the middle of pictures [B, 3, H, W], a sixteenth of their area: [B, 3]."""
+    height, width = pictures.shape[-2:]
+    return pictures[:, :, height * 3 // 8 : height * 5 // 8, width * 3 // 8 : width * 5 // 8].mean((2, 3))

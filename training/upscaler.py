@@ -22,7 +22,7 @@ from spandrel.architectures.ESRGAN.__arch.RRDB import RRDBNet
 from torch import Tensor, nn
 
 from training import loop, vae
-from training.frozen import Frozen
+from training.frozen import Frozen, grid
 from training.pool import VALIDATION, Pool
 from training.starter import STARTER
 
@@ -39,13 +39,8 @@ class UpscalerJob:
         self.folder: Path = chosen.out / chosen.name
         self.pool = Pool("huge", chosen.out)
         self.small = small_pictures(self.pool.pictures)
-        frozen = Frozen(chosen)
-        parts: list[Tensor] = []
-        with torch.no_grad(), loop.autocast(chosen):
-            for part in self.small.split(20):
-                z = frozen.encode(part) / vae.LATENT_SCALE
-                parts.append(frozen.vae.decoder(frozen.vae.post_quant_conv(z)).float().clamp(-1, 1))
-        self.decoded = torch.cat(parts)
+        frozen = Frozen(chosen.starter, chosen.device)
+        self.decoded = frozen.decode(frozen.encode(self.small.to(chosen.device))).cpu()
         self.net = RRDBNet(in_nc=3, out_nc=3, num_filters=FILTERS, num_blocks=BLOCKS, scale=SCALE)
         _start_as_nearest(self.net)
         self.modules = nn.ModuleDict({"net": self.net})
@@ -61,19 +56,10 @@ class UpscalerJob:
         return l1 + 0.5 * slopes + 2 * (guess - y).pow(2).mean(), {"l1": l1.item()}
 
     def review(self) -> str:
-        """PSNR against bicubic upscaling, of renders and of decoded pictures."""
-        y = vae.pixels(self.pool.pictures[:10]) / 2 + 0.5
-        reports: list[str] = []
-        rows: list[Tensor] = []
-        for name, small in (("render", self.small), ("decoded", self.decoded)):
-            x = small[:10] / 2 + 0.5
-            ours = torch.cat([self.net(part[None].to(self.chosen.device)).cpu() for part in x]).clamp(0, 1)
-            bicubic = F.interpolate(x, scale_factor=SCALE, mode="bicubic").clamp(0, 1)
-            reports.append(f"{name} PSNR {vae.psnr(2 * ours, 2 * y):.2f}, bicubic {vae.psnr(2 * bicubic, 2 * y):.2f}")
-            rows += [torch.cat(list(part[:4, :, 128:384, 128:384]), 2) for part in (bicubic, ours)]
-        rows.append(torch.cat(list(y[:4, :, 128:384, 128:384]), 2))
-        vae.save_picture(torch.cat(rows, 1) * 2 - 1, self.folder / "review.png")
-        return "  ".join(reports)
+        """PSNR against bicubic upscaling, of renders and of decoded pictures; a picture."""
+        figures, picture = measure(self.net, self.pool.pictures[:10], self.small[:10], self.decoded[:10])
+        vae.save_picture(picture, self.folder / "review.png")
+        return figures
 
     def finish(self, folder: Path) -> None:
         """Writes the file."""
@@ -95,6 +81,27 @@ class UpscalerJob:
         if rng.random() < 0.5:
             small, large = small.flip(-1), large.flip(-1)
         return small / 2 + 0.5, large / 2 + 0.5
+
+
+@torch.no_grad()
+def measure(net: nn.Module, large: np.ndarray, *small: Tensor) -> tuple[str, Tensor]:
+    """PSNR and bicubic's for small versions of large pictures: rendered and decoded; a picture of the middles of 4."""
+    y = vae.pixels(large)
+    reports: list[str] = []
+    rows: list[Tensor] = []
+    for name, x in zip(("rendered", "decoded"), small, strict=True):
+        ours = torch.cat([net(part[None] / 2 + 0.5) for part in x]).clamp(0, 1) * 2 - 1
+        bicubic = F.interpolate(x, scale_factor=SCALE, mode="bicubic").clamp(-1, 1)
+        reports.append(f"{name} {vae.psnr(ours, y):.2f} dB, bicubic {vae.psnr(bicubic, y):.2f} dB")
+        rows += [bicubic, ours]
+    return "; ".join(reports), grid(*(row[:4, :, 128:384, 128:384] for row in (*rows, y)))
+
+
+def load(path: Path) -> nn.Module:
+    """A trained upscaler, read by spandrel as it reads anyone's."""
+    from spandrel import ModelLoader
+
+    return ModelLoader().load_from_file(str(path)).model.eval().requires_grad_(False)
 
 
 def small_pictures(pictures: np.ndarray) -> Tensor:

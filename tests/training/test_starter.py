@@ -60,8 +60,9 @@ def test_diffusers_computes_the_same_from_the_folder(folder: Path) -> None:
 def test_diffusers_draws_with_it(folder: Path) -> None:
     pipeline = diffusers.StableDiffusionPipeline.from_pretrained(folder, safety_checker=None).to(torch.float32)
     pipeline.set_progress_bar_config(disable=True)
-    picture = pipeline("a large red sphere on a white background", num_inference_steps=20, guidance_scale=6.0,
-                       height=128, width=128, generator=torch.Generator().manual_seed(1), output_type="pt").images[0]  # fmt: skip
+    settings = {"num_inference_steps": 20, "guidance_scale": 6.0, "height": 128, "width": 128, "output_type": "pt"}
+    generator = torch.Generator().manual_seed(1)
+    picture = pipeline("a large red sphere on a white background", generator=generator, **settings).images[0]
     middle, corner = picture[:, 60:76, 56:72].mean((1, 2)), picture[:, 4:12, 4:12].mean((1, 2))
     assert middle[0] > 0.5 and middle[1:].max() < 0.45
     assert corner.min() > 0.6
