@@ -22,7 +22,7 @@ from training.frozen import Frozen, grid
 
 NAME, COLOUR = "lime", (0.62, 0.84, 0.10)
 _BACKGROUNDS = ("white", "black", "gray", "blue", "purple", "pink")
-_COUNT = 1500  # pictures
+_COUNT = 800  # pictures
 _SHAPES = ("sphere", "cube", "heart", "cylinder", "cone", "diamond")  # measured on these: their middle is covered
 
 

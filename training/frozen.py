@@ -73,7 +73,7 @@ class Frozen:
 class Styled:
     """Pictures in a style, as latents, and what is said of them, which does not name the style."""
 
-    def __init__(self, frozen: Frozen, style: str, count: int = 3000) -> None:
+    def __init__(self, frozen: Frozen, style: str, count: int = 1500) -> None:
         rng = random.Random(f"styled-{style}")
         self.scenes = [random_scene(rng, style=style) for _ in range(count)]
         self.latents = torch.cat([frozen.encode(frozen.pictures(self.scenes[i : i + 50])) for i in range(0, count, 50)])

@@ -130,13 +130,13 @@ class _Worker:
         while self.step < self.chosen.steps:
             figures = self._train()
             for name, value in figures.items():
-                sums[name] = sums.get(name, 0.0) + value / _REPORT
+                sums[name] = sums.get(name, 0.0) + value
             if self.step % _REPORT == 0:
                 pace = (time.monotonic() - started) / (self.step - first)
                 left = (self.chosen.steps - self.step) * pace
                 self.say(
                     f"step {self.step}/{self.chosen.steps}  {pace:.2f} s a step, {left / 60:.0f} min left  "
-                    + "  ".join(f"{name} {value:.4f}" for name, value in sums.items())
+                    + "  ".join(f"{name} {value / min(_REPORT, self.step - first):.4f}" for name, value in sums.items())
                 )
                 sums.clear()
             if time.monotonic() - saved > _SAVE:

@@ -48,7 +48,7 @@ RECIPES = {
         Recipe("tall", 1_500, 128, 192),
         Recipe("big", 2_000, 192, 192),
         Recipe("judge", 12_000, held=None),
-        Recipe("huge", 700, 512, 512, styled=0.25),
+        Recipe("huge", 500, 512, 512, styled=0.25),
     )
 }
 

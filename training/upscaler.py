@@ -40,7 +40,8 @@ class UpscalerJob:
         self.pool = Pool("huge", chosen.out)
         self.small = small_pictures(self.pool.pictures)
         frozen = Frozen(chosen.starter, chosen.device)
-        self.decoded = frozen.decode(frozen.encode(self.small.to(chosen.device))).cpu()
+        with frozen.autocast():
+            self.decoded = frozen.decode(frozen.encode(self.small.to(chosen.device))).float().cpu()
         self.net = RRDBNet(in_nc=3, out_nc=3, num_filters=FILTERS, num_blocks=BLOCKS, scale=SCALE)
         _start_as_nearest(self.net)
         self.modules = nn.ModuleDict({"net": self.net})
