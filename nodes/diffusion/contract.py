@@ -7,7 +7,7 @@ masks and parametrisations live in `denoise`; devices and progress live with the
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
@@ -19,6 +19,17 @@ NoiseSource = Callable[[Tensor, Tensor], Tensor]
 
 OnStep = Callable[[int, Tensor], None]
 """Told the number of a finished step, from 0, and its estimate x0."""
+
+
+class Estimate(NamedTuple):
+    """The clean latent as guidance estimates it, and as the negative side alone does: [B, C, h, w] each."""
+
+    x0: Tensor
+    uncond: Tensor
+
+
+GuidedDenoise = Callable[[Tensor, Tensor], Estimate]
+"""As `Denoise`, with both estimates: what CFG++ steps by."""
 
 
 class Sampler(Protocol):
@@ -33,6 +44,25 @@ class Sampler(Protocol):
         ...
 
 
+class GuidedSampler(Protocol):
+    """A `Sampler` that is given both estimates."""
+
+    def __call__(
+        self, denoise: GuidedDenoise, x: Tensor, sigmas: Tensor, noise: NoiseSource, on_step: OnStep
+    ) -> Tensor:
+        """Walks x from sigmas[0] to sigmas[-1]."""
+        ...
+
+
 def slope(x: Tensor, sigma: Tensor, x0: Tensor) -> Tensor:
     """The flow's dx/dsigma, (x - x0) / sigma (Karras et al. 2022, eq. 1 and 3); also the predicted noise."""
     return (x - x0) / sigma
+
+
+def ancestral_step(sigma: Tensor, sigma_next: Tensor, eta: float = 1.0) -> tuple[Tensor, Tensor]:
+    """How far to step down and how much noise to add after, so that the two make up `sigma_next`.
+
+    The split of DDPM's posterior (Ho et al. 2020, eq. 7): up^2 = next^2 (sigma^2 - next^2) / sigma^2; `eta` scales it.
+    """
+    up = (eta * (sigma_next**2 * (sigma**2 - sigma_next**2) / sigma**2).sqrt()).clamp(max=sigma_next)
+    return (sigma_next**2 - up**2).sqrt(), up

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from nodes.diffusion.contract import Denoise
+from nodes.diffusion.contract import Estimate, GuidedDenoise
 from nodes.diffusion.schedules import t_of_sigma
 
 
@@ -45,7 +45,7 @@ class UNetDenoiser:
         return x - output * sigma
 
 
-def masked(denoise: Denoise, mask: Tensor, latent: Tensor, noise: Tensor) -> Denoise:
+def masked(denoise: GuidedDenoise, mask: Tensor, latent: Tensor, noise: Tensor) -> GuidedDenoise:
     """Keeps `latent` where `mask` is 0: there each call sees it noised to sigma, and each x0 has it.
 
     Source: Lugmayr et al. 2022, "RePaint", eq. 8, without resampling.
@@ -58,9 +58,9 @@ def masked(denoise: Denoise, mask: Tensor, latent: Tensor, noise: Tensor) -> Den
     """
     kept = 1 - mask
 
-    def blended(x: Tensor, sigma: Tensor) -> Tensor:
-        x = x * mask + (latent + noise * sigma) * kept
-        return denoise(x, sigma) * mask + latent * kept
+    def blended(x: Tensor, sigma: Tensor) -> Estimate:
+        x0, uncond = denoise(x * mask + (latent + noise * sigma) * kept, sigma)
+        return Estimate(x0 * mask + latent * kept, uncond)
 
     return blended
 

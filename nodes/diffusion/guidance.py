@@ -1,4 +1,4 @@
-"""Classifier-free guidance: from two lists of prompts and a scale to `denoise(x, sigma) -> x0`."""
+"""Classifier-free guidance: from two lists of prompts and a scale to estimates of x0."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from nodes.diffusion.architecture import Family, UNetConfig
-from nodes.diffusion.contract import Denoise
+from nodes.diffusion.contract import Estimate, GuidedDenoise
 from nodes.diffusion.denoiser import Predict, repeat_to
 from nodes.diffusion.unet import timestep_embedding
 from nodes.types import Cond
@@ -46,23 +46,26 @@ class Prompt:
     strength: float = 1.0
 
 
-def guided(predict: Predict, positive: Sequence[Prompt], negative: Sequence[Prompt], cfg: float) -> Denoise:
+def guided(
+    predict: Predict, positive: Sequence[Prompt], negative: Sequence[Prompt], cfg: float, *, wants_uncond: bool = False
+) -> GuidedDenoise:
     """x0 = uncond + cfg * (cond - uncond) (Ho & Salimans 2022, eq. 6 with w = cfg - 1).
 
     A side with several prompts is their mean weighed by strength. Both sides share one forward where their shapes
-    allow; at cfg = 1 the negative side has no part and is not evaluated.
+    allow; at cfg = 1 the negative side has no part and is not evaluated unless
+    `wants_uncond`; `uncond` is x0 then.
     """
-    is_guided = not math.isclose(cfg, 1.0)
+    is_guided = wants_uncond or not math.isclose(cfg, 1.0)
     prompts = [*positive, *negative] if is_guided else list(positive)
     groups = _groups(prompts)
 
-    def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+    def denoise(x: Tensor, sigma: Tensor) -> Estimate:
         estimates = _evaluate(predict, x, sigma, prompts, groups)
         cond = _mean(estimates[: len(positive)], positive)
         if not is_guided:
-            return cond
+            return Estimate(cond, cond)
         uncond = _mean(estimates[len(positive) :], negative)
-        return uncond + (cond - uncond) * cfg
+        return Estimate(uncond + (cond - uncond) * cfg, uncond)
 
     return denoise
 

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from nodes.diffusion.architecture import Family, UNetConfig
-from nodes.diffusion.contract import Denoise
+from nodes.diffusion.contract import Estimate, GuidedDenoise
 from nodes.diffusion.denoiser import UNetDenoiser, fit_mask, masked
 from nodes.diffusion.guidance import check_latent, guided, prepare
-from nodes.diffusion.noise import initial_noise, step_noise
-from nodes.diffusion.samplers import sampler_of
+from nodes.diffusion.noise import initial_noise
+from nodes.diffusion.samplers import CFG_PP, noise_for, sampler_for
 from nodes.diffusion.schedules import model_sigmas, sampling_sigmas, starts_from_pure_noise, zero_snr_sigmas
 from nodes.types import Cond, LatentValue
 
@@ -67,8 +67,8 @@ def sample(
     Raises:
         ValueError: the latent or a conditioning is of another kind of model, or a name is unknown.
     """
-    sampler = sampler_of(settings.sampler_name)
     table = trained_sigmas(config)
+    sampler = sampler_for(settings.sampler_name, table)
     sigmas = sampling_sigmas(settings.sampler_name, settings.scheduler, settings.steps, settings.denoise, table)
     if len(sigmas) < 2:
         return latent
@@ -80,18 +80,23 @@ def sample(
 
     size = (1 + sigmas[0] ** 2).sqrt() if starts_from_pure_noise(sigmas, table) else sigmas[0]
     with unet as network, torch.no_grad():
-        denoise = guided(UNetDenoiser(network, table, config.prediction), positive, negative, settings.cfg)
+        denoise = guided(
+            UNetDenoiser(network, table, config.prediction), positive, negative, settings.cfg,
+            wants_uncond=settings.sampler_name in CFG_PP,
+        )  # fmt: skip
         if latent.noise_mask is not None:
             denoise = masked(denoise, fit_mask(latent.noise_mask, start), start, _kept_noise(noise, settings))
+        last = len(sigmas) - 1
         x = sampler(
-            _checked(denoise, progress), start + noise * size, sigmas, step_noise(start, settings.seed),
-            lambda i, x0: progress.step(i + 1, len(sigmas) - 1),
+            _checked(denoise, progress), start + noise * size, sigmas,
+            noise_for(settings.sampler_name, start, sigmas, settings.seed),
+            lambda i, x0: progress.step(min(i + 1, last), last),
         )  # fmt: skip
     return replace(latent, samples=x / config.latent_scale)
 
 
-def _checked(denoise: Denoise, progress: Progress) -> Denoise:
-    def checked(x: Tensor, sigma: Tensor) -> Tensor:
+def _checked(denoise: GuidedDenoise, progress: Progress) -> GuidedDenoise:
+    def checked(x: Tensor, sigma: Tensor) -> Estimate:
         progress.check()
         return denoise(x, sigma)
 

@@ -12,7 +12,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from nodes.diffusion.contract import Denoise, NoiseSource, OnStep, slope
+from nodes.diffusion.contract import Denoise, NoiseSource, OnStep, ancestral_step, slope
 
 ADAMS_BASHFORTH = (
     (1.0,),
@@ -172,23 +172,30 @@ def dpmpp_2m(denoise: Denoise, x: Tensor, sigmas: Tensor, noise: NoiseSource, on
     return x
 
 
-def res_multistep(denoise: Denoise, x: Tensor, sigmas: Tensor, noise: NoiseSource, on_step: OnStep) -> Tensor:
-    """Refined exponential solver of order 2, multistep.
+def res_multistep(
+    denoise: Denoise, x: Tensor, sigmas: Tensor, noise: NoiseSource, on_step: OnStep,
+    *, eta: float = 0.0, s_noise: float = 1.0,
+) -> Tensor:  # fmt: skip
+    """Refined exponential solver of order 2, multistep; with `eta` it goes below the next sigma and is noised up again.
 
     Source: Zhang et al. 2023, "Improved Order Analysis and Design of Exponential Integrator for Diffusion Models
     Sampling", in NVIDIA Cosmos' form: the weights are phi functions of the step h in log sigma.
     """
-    x0_before: Tensor | None = None
+    x0_before, down_before = None, sigmas[0]
     for i, (sigma, sigma_next) in enumerate(pairwise(sigmas)):
         x0 = denoise(x, sigma)
-        if x0_before is None or sigma_next == 0:
-            x = x + slope(x, sigma, x0) * (sigma_next - sigma)
+        down, up = ancestral_step(sigma, sigma_next, eta) if eta else (sigma_next, None)
+        if x0_before is None or down == 0:
+            x = x + slope(x, sigma, x0) * (down - sigma)
         else:
-            h = math.log(sigma / sigma_next)
-            c2 = math.log(sigma / sigmas[i - 1]) / h
+            h = math.log(sigma / down)
+            c2 = math.log(down_before / sigmas[i - 1]) / h
             phi1 = math.expm1(-h) / -h
             phi2 = (phi1 - 1) / -h
-            x = sigma_next / sigma * x + h * ((phi1 - phi2 / c2) * x0 + phi2 / c2 * x0_before)
-        x0_before = x0
+            old = phi2 / c2 if c2 else 0.0
+            x = down / sigma * x + h * ((phi1 - old) * x0 + old * x0_before)
+        if up is not None and sigma_next > 0:
+            x = x + noise(sigma, sigma_next) * s_noise * up
+        x0_before, down_before = x0, down
         on_step(i, x0)
     return x

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from nodes.diffusion.contract import NoiseSource
 
+_TREE_DIGITS = 6  # torchsde cuts its path at such places; it warns of a query beyond its rounded ends
+
 
 def initial_noise(shape: Sequence[int], seed: int, batch_index: Sequence[int] | None = None) -> Tensor:
     """Unit noise for a latent: `shape` float32 on the CPU.
@@ -44,5 +46,21 @@ def step_noise(x: Tensor, seed: int) -> NoiseSource:
 
     def noise(sigma: Tensor, sigma_next: Tensor) -> Tensor:
         return torch.randn(x.shape, generator=generator).to(x)
+
+    return noise
+
+
+def brownian_noise(x: Tensor, sigmas: Tensor, seed: int, device: torch.device | str = "cpu") -> NoiseSource:
+    """Unit noise as increments of one Brownian path over sigma: steps cut otherwise follow the same path.
+
+    Source: k-diffusion, `BrownianTreeNoiseSampler`, over torchsde's tree (Li et al. 2020), drawn on `device`.
+    """
+    from torchsde import BrownianTree
+
+    tree = BrownianTree(sigmas[sigmas > 0].min(), torch.zeros_like(x, device=device), sigmas.max(), entropy=seed)
+
+    def noise(sigma: Tensor, sigma_next: Tensor) -> Tensor:
+        lower, upper = (round(float(end), _TREE_DIGITS) for end in (sigma_next, sigma))
+        return -tree(lower, upper).to(x) / (sigma - sigma_next).sqrt()
 
     return noise

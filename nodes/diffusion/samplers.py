@@ -7,15 +7,29 @@ Multistep methods are in `multistep.py` and `unipc.py`. Where no other source is
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from itertools import pairwise
 from types import MappingProxyType
 
 from torch import Tensor
 
 from nodegraph.errors import did_you_mean
-from nodes.diffusion import multistep, unipc
-from nodes.diffusion.contract import Denoise, NoiseSource, OnStep, Sampler, slope
+from nodes.diffusion import adams, cfgpp, dpm, multistep, stochastic, unipc
+from nodes.diffusion.contract import (
+    Denoise,
+    GuidedDenoise,
+    GuidedSampler,
+    NoiseSource,
+    OnStep,
+    Sampler,
+    ancestral_step,
+    slope,
+)
 from nodes.diffusion.names import SAMPLERS as NAMES
+from nodes.diffusion.noise import brownian_noise, step_noise
+from nodes.diffusion.schedules import sigma_at_percent
+
+_BROWNIAN = ("dpmpp_sde", "dpmpp_2m_sde", "dpmpp_3m_sde")
 
 
 def sampler_of(name: str) -> Sampler:
@@ -25,18 +39,34 @@ def sampler_of(name: str) -> Sampler:
         ValueError: there is none; the message names the nearest.
     """
     if name not in SAMPLERS:
-        hint = did_you_mean(name, SAMPLERS) or f"expected one of {', '.join(SAMPLERS)}"
+        hint = did_you_mean(name, NAMES) or f"expected one of {', '.join(NAMES)}"
         raise ValueError(f"sampler {name!r} is unknown; {hint}")
     return SAMPLERS[name]
 
 
-def ancestral_step(sigma: Tensor, sigma_next: Tensor) -> tuple[Tensor, Tensor]:
-    """How far to step down and how much noise to add after, so that the two make up `sigma_next`.
+def sampler_for(name: str, table: Tensor) -> GuidedSampler:
+    """The sampler of that name for a model trained on a table of sigmas.
 
-    The split of DDPM's posterior (Ho et al. 2020, eq. 7): up^2 = next^2 (sigma^2 - next^2) / sigma^2.
+    Raises:
+        ValueError: there is none; the message names the nearest.
     """
-    up = (sigma_next**2 * (sigma**2 - sigma_next**2) / sigma**2).sqrt().clamp(max=sigma_next)
-    return (sigma_next**2 - up**2).sqrt(), up
+    if name in CFG_PP:
+        return CFG_PP[name]
+    sampler = sampler_of(name)
+    if name.startswith("sa_solver"):  # stochastic in the middle of the way alone
+        sampler = partial(sampler, between=(sigma_at_percent(0.2, table), sigma_at_percent(0.8, table)))
+
+    def walk(denoise: GuidedDenoise, x: Tensor, sigmas: Tensor, noise: NoiseSource, on_step: OnStep) -> Tensor:
+        return sampler(lambda x, sigma: denoise(x, sigma).x0, x, sigmas, noise, on_step)
+
+    return walk
+
+
+def noise_for(name: str, x: Tensor, sigmas: Tensor, seed: int) -> NoiseSource:
+    """Where a sampler takes its noise from; some from one Brownian path, with `_gpu` drawn on the device of x."""
+    if not name.startswith(_BROWNIAN):
+        return step_noise(x, seed)
+    return brownian_noise(x, sigmas, seed, x.device if name.endswith("_gpu") else "cpu")
 
 
 def euler(denoise: Denoise, x: Tensor, sigmas: Tensor, noise: NoiseSource, on_step: OnStep) -> Tensor:
@@ -183,18 +213,47 @@ _BY_NAME: dict[str, Sampler] = {
     "dpm_2_ancestral": dpm_2_ancestral,
     "lms": multistep.lms,
     "dpmpp_2s_ancestral": dpmpp_2s_ancestral,
+    "dpm_fast": dpm.dpm_fast,
+    "dpm_adaptive": dpm.dpm_adaptive,
+    "dpmpp_sde": stochastic.dpmpp_sde,
+    "dpmpp_sde_gpu": stochastic.dpmpp_sde,
     "dpmpp_2m": multistep.dpmpp_2m,
+    "dpmpp_2m_sde": stochastic.dpmpp_2m_sde,
+    "dpmpp_2m_sde_gpu": stochastic.dpmpp_2m_sde,
+    "dpmpp_2m_sde_heun": partial(stochastic.dpmpp_2m_sde, heun=True),
+    "dpmpp_2m_sde_heun_gpu": partial(stochastic.dpmpp_2m_sde, heun=True),
+    "dpmpp_3m_sde": stochastic.dpmpp_3m_sde,
+    "dpmpp_3m_sde_gpu": stochastic.dpmpp_3m_sde,
     "ddpm": ddpm,
     "lcm": lcm,
     "ipndm": multistep.ipndm,
     "ipndm_v": multistep.ipndm_v,
     "deis": multistep.deis,
     "res_multistep": multistep.res_multistep,
+    "res_multistep_ancestral": partial(multistep.res_multistep, eta=1.0),
     "gradient_estimation": multistep.gradient_estimation,
+    "er_sde": stochastic.er_sde,
+    "seeds_2": stochastic.seeds_2,
+    "seeds_3": stochastic.seeds_3,
+    "sa_solver": adams.sa_solver,
+    "sa_solver_pece": partial(adams.sa_solver, again=True),
     "ddim": euler,
     "uni_pc": unipc.uni_pc,
     "uni_pc_bh2": unipc.uni_pc_bh2,
     "pndm": multistep.pndm,
 }
-SAMPLERS: Mapping[str, Sampler] = MappingProxyType({name: _BY_NAME[name] for name in NAMES})
-"""Samplers by name, in ComfyUI's order, then ours."""
+SAMPLERS: Mapping[str, Sampler] = MappingProxyType({name: _BY_NAME[name] for name in NAMES if name in _BY_NAME})
+"""Samplers by name, in ComfyUI's order, then ours; but for those of CFG++."""
+
+CFG_PP: Mapping[str, GuidedSampler] = MappingProxyType(
+    {
+        "euler_cfg_pp": cfgpp.euler_cfg_pp,
+        "euler_ancestral_cfg_pp": partial(cfgpp.euler_cfg_pp, eta=1.0),
+        "dpmpp_2s_ancestral_cfg_pp": cfgpp.dpmpp_2s_ancestral_cfg_pp,
+        "dpmpp_2m_cfg_pp": cfgpp.dpmpp_2m_cfg_pp,
+        "res_multistep_cfg_pp": cfgpp.res_multistep_cfg_pp,
+        "res_multistep_ancestral_cfg_pp": partial(cfgpp.res_multistep_cfg_pp, eta=1.0),
+        "gradient_estimation_cfg_pp": cfgpp.gradient_estimation_cfg_pp,
+    }
+)
+"""Samplers that step by both estimates."""

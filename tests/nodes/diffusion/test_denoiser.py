@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from nodes.diffusion.contract import Estimate
 from nodes.diffusion.denoiser import UNetDenoiser, fit_mask, masked, repeat_to
 from nodes.diffusion.schedules import model_sigmas
 
@@ -51,11 +52,12 @@ def test_a_mask_shows_the_model_the_noised_latent_and_keeps_it_in_the_estimate()
     mask = torch.tensor([[[[0.0, 0.25], [1.0, 1.0]]]])
     seen: list[Tensor] = []
 
-    def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+    def denoise(x: Tensor, sigma: Tensor) -> Estimate:
         seen.append(x)
-        return torch.full_like(x, -1.0)
+        return Estimate(torch.full_like(x, -1.0), x)
 
-    x0 = masked(denoise, mask, latent, noise)(torch.full((1, 4, 2, 2), 10.0), torch.tensor(2.0))
+    x0, uncond = masked(denoise, mask, latent, noise)(torch.full((1, 4, 2, 2), 10.0), torch.tensor(2.0))
+    assert uncond is seen[0]
     assert seen[0][0, 0].tolist() == [[4.0, 5.5], [10.0, 10.0]]
     assert x0[0, 0].tolist() == [[3.0, 2.0], [-1.0, -1.0]]
 

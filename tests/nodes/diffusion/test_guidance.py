@@ -39,38 +39,38 @@ def value(estimate: Tensor) -> float:
 
 def test_guidance_moves_from_the_negative_through_the_positive() -> None:
     predict = Recorder()
-    assert value(guided(predict, [prompt(3.0)], [prompt(1.0)], 7.0)(X, SIGMA)) == pytest.approx(15.0)
+    assert value(guided(predict, [prompt(3.0)], [prompt(1.0)], 7.0)(X, SIGMA).x0) == pytest.approx(15.0)
     assert predict.calls == [(4, 4, 77, 8)]
 
 
 def test_scale_one_skips_the_negative_side() -> None:
     predict = Recorder()
-    assert value(guided(predict, [prompt(3.0)], [prompt(1.0)], 1.0)(X, SIGMA)) == 3.0
+    assert value(guided(predict, [prompt(3.0)], [prompt(1.0)], 1.0)(X, SIGMA).x0) == 3.0
     assert predict.calls == [(2, 2, 77, 8)]
 
 
 def test_scale_zero_is_the_negative_side() -> None:
-    assert value(guided(Recorder(), [prompt(3.0)], [prompt(1.0)], 0.0)(X, SIGMA)) == 1.0
+    assert value(guided(Recorder(), [prompt(3.0)], [prompt(1.0)], 0.0)(X, SIGMA).x0) == 1.0
 
 
 def test_a_side_is_the_mean_of_its_prompts_weighed_by_strength() -> None:
     positive = [prompt(1.0), prompt(5.0, strength=3.0)]
-    assert value(guided(Recorder(), positive, [], 1.0)(X, SIGMA)) == pytest.approx(4.0)
+    assert value(guided(Recorder(), positive, [], 1.0)(X, SIGMA).x0) == pytest.approx(4.0)
 
 
 def test_strengths_of_zero_give_zero_and_not_nan() -> None:
-    assert value(guided(Recorder(), [prompt(1.0, strength=0.0)], [], 1.0)(X, SIGMA)) == 0.0
+    assert value(guided(Recorder(), [prompt(1.0, strength=0.0)], [], 1.0)(X, SIGMA).x0) == 0.0
 
 
 def test_unequal_lengths_are_repeated_to_share_a_forward() -> None:
     predict = Recorder()
-    assert value(guided(predict, [prompt(3.0, 154)], [prompt(1.0, 231)], 2.0)(X, SIGMA)) == pytest.approx(5.0)
+    assert value(guided(predict, [prompt(3.0, 154)], [prompt(1.0, 231)], 2.0)(X, SIGMA).x0) == pytest.approx(5.0)
     assert predict.calls == [(4, 4, 462, 8)]
 
 
 def test_lengths_too_far_apart_take_a_forward_each() -> None:
     predict = Recorder()
-    assert value(guided(predict, [prompt(3.0, 77 * 5)], [prompt(1.0)], 2.0)(X, SIGMA)) == pytest.approx(5.0)
+    assert value(guided(predict, [prompt(3.0, 77 * 5)], [prompt(1.0)], 2.0)(X, SIGMA).x0) == pytest.approx(5.0)
     assert predict.calls == [(2, 2, 385, 8), (2, 2, 77, 8)]
 
 
