@@ -26,7 +26,11 @@ def problems(path: Path) -> list[str]:
 
 def main() -> int:
     """Prints what is too long, and the total."""
-    files = [path for folder in ("nodegraph", "nodes", "server", "training") for path in sorted((ROOT / folder).rglob("*.py"))]
+    files = [
+        path
+        for folder in ("nodegraph", "nodes", "server", "training")
+        for path in sorted((ROOT / folder).rglob("*.py"))
+    ]
     found = [problem for path in files for problem in problems(path)]
     print(
         "\n".join(found) or f"{len(files)} files, {sum(path.read_text('utf-8').count(chr(10)) for path in files)} lines"

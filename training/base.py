@@ -172,4 +172,4 @@ def load(path: Path) -> tuple[UNet, nn.Module]:
 
 
 if __name__ == "__main__":
-    loop.run(loop.options("base", steps=7000, batch=48, lr=1e-3, init="", sizes_from=0.5), BaseJob)
+    loop.run(loop.options("base", steps=5000, batch=48, lr=1e-3, init="", sizes_from=0.5), BaseJob)

@@ -114,5 +114,5 @@ def _tint(colour: Tensor) -> Tensor:
 
 if __name__ == "__main__":
     loop.run(
-        loop.options("embedding", steps=300, batch=32, lr=5e-3, vectors=2, starter=str(starter.STARTER)), EmbeddingJob
+        loop.options("embedding", steps=250, batch=32, lr=5e-3, vectors=2, starter=str(starter.STARTER)), EmbeddingJob
     )

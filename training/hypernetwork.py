@@ -113,4 +113,4 @@ def _net(width: int) -> nn.Sequential:
 
 
 if __name__ == "__main__":
-    loop.run(loop.options("hypernetwork", steps=500, batch=32, lr=2e-3, starter=str(starter.STARTER)), HypernetworkJob)
+    loop.run(loop.options("hypernetwork", steps=400, batch=32, lr=2e-3, starter=str(starter.STARTER)), HypernetworkJob)

@@ -114,4 +114,4 @@ def load(path: Path = WEIGHTS) -> Judge:
 
 
 if __name__ == "__main__":
-    loop.run(loop.options("judge", steps=3000, batch=96, lr=2e-3), JudgeJob)
+    loop.run(loop.options("judge", steps=2000, batch=96, lr=2e-3), JudgeJob)

@@ -122,6 +122,6 @@ def measure(frozen: Frozen, lora: Lora, style: str) -> tuple[dict[float, float],
 
 
 if __name__ == "__main__":
-    options = loop.options("lora", steps=400, batch=32, lr=2e-3, style="outlined", rank=8, starter=str(starter.STARTER))
+    options = loop.options("lora", steps=350, batch=32, lr=2e-3, style="outlined", rank=8, starter=str(starter.STARTER))
     options.name = options.style if options.name == "lora" else options.name
     loop.run(options, LoraJob)

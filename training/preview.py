@@ -74,4 +74,4 @@ def rgb_factors(latents: Latents, pool: Pool, count: int = 500) -> tuple[Tensor,
 
 
 if __name__ == "__main__":
-    loop.run(loop.options("preview", steps=2000, batch=24, lr=2e-3), PreviewJob)
+    loop.run(loop.options("preview", steps=1500, batch=24, lr=2e-3), PreviewJob)

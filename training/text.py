@@ -155,4 +155,4 @@ def load(path: Path) -> ClipTextModel:
 
 
 if __name__ == "__main__":
-    loop.run(loop.options("text", steps=1200, batch=256, lr=2e-3), TextJob)
+    loop.run(loop.options("text", steps=400, batch=256, lr=2e-3), TextJob)

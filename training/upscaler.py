@@ -126,4 +126,4 @@ def _start_as_nearest(net: nn.Module) -> None:
 
 
 if __name__ == "__main__":
-    loop.run(loop.options("upscaler", steps=2000, batch=16, lr=1e-3, starter=str(STARTER)), UpscalerJob)
+    loop.run(loop.options("upscaler", steps=1500, batch=16, lr=1e-3, starter=str(STARTER)), UpscalerJob)

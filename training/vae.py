@@ -155,6 +155,6 @@ def load(path: Path) -> AutoencoderKL:
 
 if __name__ == "__main__":
     loop.run(
-        loop.options("vae", steps=9000, batch=12, lr=1.2e-3, kl=1e-3, init="", decoder_only=0),
+        loop.options("vae", steps=8000, batch=12, lr=1.2e-3, kl=4e-3, init="", decoder_only=0),
         VaeJob,
     )

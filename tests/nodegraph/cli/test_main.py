@@ -214,24 +214,24 @@ def test_a_missing_node_folder_is_a_usage_error(place):
 
 
 def test_models_are_listed_hashed_and_located(place):
-    folder = place.root / "shelf" / "loras"
+    folder = place.root / "shelf" / "style_models"
     folder.mkdir(parents=True)
     (folder / "style.safetensors").write_bytes(b"abc")
     root = ["--models", str(place.root / "shelf")]
-    code, found = place.json("models", "list", "loras", *root)
+    code, found = place.json("models", "list", "style_models", *root)
     assert (code, found) == (
         0,
-        [{"kind": "loras", "name": "style.safetensors", "path": str(folder / "style.safetensors"), "bytes": 3}],
+        [{"kind": "style_models", "name": "style.safetensors", "path": str(folder / "style.safetensors"), "bytes": 3}],
     )
-    for name in ("style.safetensors", "loras/style.safetensors", str(folder / "style.safetensors")):
+    for name in ("style.safetensors", "style_models/style.safetensors", str(folder / "style.safetensors")):
         code, found = place.json("models", "hash", name, *root)
         assert code == 0
         assert found["sha256"] == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
         assert len(found["content"]) == 64
-    code, out, _ = place("models", "where", "loras", *root)
+    code, out, _ = place("models", "where", "style_models", *root)
     assert code == 0
-    assert f"loras: {folder}\n" in out
-    assert f"loras: {place.home / 'models' / 'loras'} (not there)\n" in out
+    assert f"style_models: {folder}\n" in out
+    assert f"style_models: {place.home / 'models' / 'loras'} (not there)\n" in out
 
 
 @pytest.mark.parametrize(
