@@ -18,7 +18,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from safetensors.torch import save_file
-from spandrel.architectures.ESRGAN.__arch.RRDB import RRDBNet
 from torch import Tensor, nn
 
 from training import loop, vae
@@ -42,6 +41,8 @@ class UpscalerJob:
         frozen = Frozen(chosen.starter, chosen.device)
         with frozen.autocast():
             self.decoded = frozen.decode(frozen.encode(self.small.to(chosen.device))).float().cpu()
+        from spandrel.architectures.ESRGAN.__arch.RRDB import RRDBNet
+
         self.net = RRDBNet(in_nc=3, out_nc=3, num_filters=FILTERS, num_blocks=BLOCKS, scale=SCALE)
         _start_as_nearest(self.net)
         self.modules = nn.ModuleDict({"net": self.net})
@@ -126,4 +127,4 @@ def _start_as_nearest(net: nn.Module) -> None:
 
 
 if __name__ == "__main__":
-    loop.run(loop.options("upscaler", steps=1500, batch=16, lr=1e-3, starter=str(STARTER)), UpscalerJob)
+    loop.run(loop.options("upscaler", steps=900, batch=16, lr=1e-3, starter=str(STARTER)), UpscalerJob)

@@ -231,7 +231,7 @@ def test_models_are_listed_hashed_and_located(place):
     code, out, _ = place("models", "where", "style_models", *root)
     assert code == 0
     assert f"style_models: {folder}\n" in out
-    assert f"style_models: {place.home / 'models' / 'loras'} (not there)\n" in out
+    assert f"style_models: {place.home / 'models' / 'style_models'} (not there)\n" in out
 
 
 @pytest.mark.parametrize(
