@@ -6,12 +6,12 @@ Source: Chung et al. 2024, "CFG++: Manifold-constrained Classifier Free Guidance
 
 from __future__ import annotations
 
-import math
 from itertools import pairwise
 
 from torch import Tensor
 
 from nodes.diffusion.contract import GuidedDenoise, NoiseSource, OnStep, ancestral_step, slope
+from nodes.diffusion.multistep import refined_weights
 
 
 def euler_cfg_pp(
@@ -76,12 +76,8 @@ def res_multistep_cfg_pp(
         if before is None or down == 0:
             x = x0 + down * slope(x, sigma, uncond)
         else:
-            h = math.log(sigma / down)
-            c2 = math.log(down_before / sigmas[i - 1]) / h
-            phi1 = math.expm1(-h) / -h
-            phi2 = (phi1 - 1) / -h
-            old = phi2 / c2 if c2 else 0.0
-            x = down / sigma * (x + x0 - uncond) + h * ((phi1 - old) * uncond + old * before)
+            new, old = refined_weights(sigma, down, sigmas[i - 1], down_before)
+            x = down / sigma * (x + x0 - uncond) + new * uncond + old * before
         if up > 0:
             x = x + noise(sigma, sigma_next) * s_noise * up
         before, down_before = uncond, down

@@ -41,7 +41,7 @@ class ControlNet(nn.Module):
             context: [B, T, D].
             y: [B, adm_in_channels], the vector conditioning of SDXL.
         """
-        dtype = self.zero_convs[0][0].weight.dtype
+        dtype = next(self.parameters()).dtype
         emb = self.time_embed(timestep_embedding(timesteps, self.config.model_channels).to(dtype))
         if self.config.adm_in_channels is not None and y is not None:
             emb = emb + self.label_emb(y.to(dtype))

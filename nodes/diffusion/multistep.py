@@ -188,14 +188,19 @@ def res_multistep(
         if x0_before is None or down == 0:
             x = x + slope(x, sigma, x0) * (down - sigma)
         else:
-            h = math.log(sigma / down)
-            c2 = math.log(down_before / sigmas[i - 1]) / h
-            phi1 = math.expm1(-h) / -h
-            phi2 = (phi1 - 1) / -h
-            old = phi2 / c2 if c2 else 0.0
-            x = down / sigma * x + h * ((phi1 - old) * x0 + old * x0_before)
+            new, old = refined_weights(sigma, down, sigmas[i - 1], down_before)
+            x = down / sigma * x + new * x0 + old * x0_before
         if up is not None and sigma_next > 0:
             x = x + noise(sigma, sigma_next) * s_noise * up
         x0_before, down_before = x0, down
         on_step(i, x0)
     return x
+
+
+def refined_weights(sigma: Tensor, down: Tensor, sigma_before: Tensor, down_before: Tensor) -> tuple[float, float]:
+    """How much the last two estimates count in a step of `res_multistep` from sigma to `down`, the newer first."""
+    h = math.log(sigma / down)
+    c2 = math.log(down_before / sigma_before) / h
+    phi1 = math.expm1(-h) / -h
+    old = (phi1 - 1) / -h / c2 if c2 else 0.0
+    return h * (phi1 - old), h * old

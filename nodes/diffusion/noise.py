@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -61,6 +62,7 @@ def brownian_noise(x: Tensor, sigmas: Tensor, seed: int, device: torch.device | 
 
     def noise(sigma: Tensor, sigma_next: Tensor) -> Tensor:
         lower, upper = (round(float(end), _TREE_DIGITS) for end in (sigma_next, sigma))
-        return -tree(lower, upper).to(x) / (sigma - sigma_next).sqrt()
+        step: Any = tree(lower, upper)  # a tensor: torchsde also returns tuples, when asked for more
+        return -step.to(x) / (sigma - sigma_next).sqrt()
 
     return noise

@@ -54,7 +54,8 @@ def sampler_for(name: str, table: Tensor) -> GuidedSampler:
         return CFG_PP[name]
     sampler = sampler_of(name)
     if name.startswith("sa_solver"):  # stochastic in the middle of the way alone
-        sampler = partial(sampler, between=(sigma_at_percent(0.2, table), sigma_at_percent(0.8, table)))
+        between = sigma_at_percent(0.2, table), sigma_at_percent(0.8, table)
+        sampler = partial(adams.sa_solver, between=between, again=name.endswith("pece"))
 
     def walk(denoise: GuidedDenoise, x: Tensor, sigmas: Tensor, noise: NoiseSource, on_step: OnStep) -> Tensor:
         return sampler(lambda x, sigma: denoise(x, sigma).x0, x, sigmas, noise, on_step)
