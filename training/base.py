@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from nodes.diffusion.architecture import UNetConfig
@@ -52,9 +52,11 @@ class BaseJob:
         self.unet = UNet(CONFIG)
         self.encoder = text.load(chosen.out / "text" / "text.safetensors")
         if chosen.init:
-            unet, encoder = load(Path(chosen.init))
-            self.unet.load_state_dict(unet.state_dict())
-            self.encoder.load_state_dict(encoder.state_dict())
+            from training import starter  # which needs this module
+
+            found = starter.read(Path(chosen.init))
+            self.unet.load_state_dict(found.unet.state_dict())
+            self.encoder.load_state_dict(found.encoder.state_dict())
         else:
             nn.init.zeros_(self.unet.out[-1].weight)
             nn.init.zeros_(self.unet.out[-1].bias)
@@ -162,13 +164,6 @@ def ddim(
         clean = (x - (1 - signal[t]).sqrt() * noise) / signal[t].sqrt()
         x = signal[below].sqrt() * clean + (1 - signal[below]).sqrt() * noise
     return x
-
-
-def load(path: Path) -> tuple[UNet, nn.Module]:
-    """The trained UNet and small text encoder."""
-    unet, encoder = UNet(CONFIG), text.small_encoder()
-    nn.ModuleDict({"unet": unet, "text": encoder}).load_state_dict(load_file(path))
-    return unet.eval(), encoder.eval()
 
 
 if __name__ == "__main__":
