@@ -78,7 +78,7 @@ TONGUES: dict[str, Tongue] = {
 
 def caption(scene: Scene, rng: random.Random) -> str:
     """One of the many things to say of a scene; parts are left out at times. Styles are never named."""
-    if len(scene.things) == 1 and rng.random() < 0.08:
+    if len(scene.things) == 1 and rng.random() < 0.08 and scene.things[0].colour in _COLOURS:
         text = foreign(scene, rng.choice(list(TONGUES)))
     else:
         text = _of_two(scene, rng) if len(scene.things) == 2 else _of_one(scene, rng)
