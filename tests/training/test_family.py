@@ -20,6 +20,11 @@ def test_the_autoencoder_gives_fresh_renders_back(frozen: Frozen) -> None:
     assert float(line.split()[0]) > 34
 
 
+def test_the_preview_decoder_shows_fresh_renders(frozen: Frozen) -> None:
+    line, _ = MEASURES["preview"](frozen)
+    assert float(line.split()[0]) > 28
+
+
 @pytest.mark.parametrize("style", ["outlined", "striped"])
 def test_a_lora_draws_in_its_style_at_1_and_not_at_0(
     frozen: Frozen, style: str, monkeypatch: pytest.MonkeyPatch
