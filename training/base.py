@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from nodes.diffusion.architecture import UNetConfig
+from nodes.diffusion.schedules import model_sigmas
 from nodes.diffusion.unet import Control, UNet
 from training import captions, loop, text, vae
 from training.latents import Latents
@@ -119,8 +120,7 @@ def prompts(scenes: Sequence[Scene], rng: random.Random) -> list[str]:
 
 def alphas(device: torch.device | str = "cpu") -> Tensor:
     """SD1's cumulative signal, [1000]."""
-    betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
-    return (1 - betas).cumprod(0).float().to(device)
+    return (1 / (model_sigmas() ** 2 + 1)).to(device)
 
 
 def noised(z: Tensor, t: Tensor | None = None, offset: float = _OFFSET) -> tuple[Tensor, Tensor, Tensor]:

@@ -23,7 +23,8 @@ import torch.multiprocessing as mp
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-RUNS = Path("runs")
+from training.pool import RUNS
+
 _REPORT, _SAVE = 50, 600  # steps between lines, seconds between saved states
 _EMA_EVERY = 4
 

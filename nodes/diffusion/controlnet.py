@@ -11,20 +11,16 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from nodes.diffusion.architecture import UNetConfig
-from nodes.diffusion.unet import Control, embedding, input_blocks, middle_block, timestep_embedding
+from nodes.diffusion.unet import Control, Timed, input_blocks, middle_block
 
 HINT_WIDTHS = (16, 16, 32, 32, 96, 96, 256)
 
 
-class ControlNet(nn.Module):
+class ControlNet(Timed):
     """A copy of a UNet's encoder that sees a hint picture and returns what to add to the UNet."""
 
     def __init__(self, config: UNetConfig, hint_channels: int = 3, hint_widths: Sequence[int] = HINT_WIDTHS) -> None:
-        super().__init__()
-        self.config = config
-        self.time_embed = embedding(config.model_channels, 4 * config.model_channels)
-        if config.adm_in_channels is not None:
-            self.label_emb = nn.Sequential(embedding(config.adm_in_channels, 4 * config.model_channels))
+        super().__init__(config)
         self.input_blocks, widths = input_blocks(config)
         self.zero_convs = nn.ModuleList(nn.Sequential(_zero(nn.Conv2d(width, width, 1))) for width in widths)
         self.middle_block = middle_block(config)
@@ -42,10 +38,7 @@ class ControlNet(nn.Module):
             y: [B, adm_in_channels], the vector conditioning of SDXL.
         """
         dtype = next(self.parameters()).dtype
-        emb = self.time_embed(timestep_embedding(timesteps, self.config.model_channels).to(dtype))
-        if self.config.adm_in_channels is not None and y is not None:
-            emb = emb + self.label_emb(y.to(dtype))
-        context = context.to(dtype)
+        emb, context = self.embed(timesteps, y), context.to(dtype)
         h = self.input_blocks[0](x.to(dtype), emb, context) + self.input_hint_block(hint.to(dtype))
         outs = [self.zero_convs[0](h)]
         for block, zero in zip(self.input_blocks[1:], self.zero_convs[1:], strict=True):

@@ -31,8 +31,8 @@ class Control:
     output: tuple[Tensor | None, ...] = ()
 
 
-class UNet(nn.Module):
-    """Predicts noise or v from a noisy latent, a timestep and a prompt."""
+class Timed(nn.Module):
+    """What a UNet and a ControlNet share: how they are told the timestep and the vector conditioning."""
 
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()
@@ -40,6 +40,25 @@ class UNet(nn.Module):
         self.time_embed = embedding(config.model_channels, 4 * config.model_channels)
         if config.adm_in_channels is not None:
             self.label_emb = nn.Sequential(embedding(config.adm_in_channels, 4 * config.model_channels))
+
+    def embed(self, timesteps: Tensor, y: Tensor | None) -> Tensor:
+        """Embeds timesteps [B] and the vector conditioning [B, adm_in_channels] into [B, 4 * model_channels]."""
+        dtype = next(self.parameters()).dtype
+        emb = self.time_embed(timestep_embedding(timesteps, self.config.model_channels).to(dtype))
+        if self.config.adm_in_channels is None:
+            return emb
+        if y is None:
+            raise ValueError(
+                f"this model needs a vector conditioning y of width {self.config.adm_in_channels}; none was given"
+            )
+        return emb + self.label_emb(y.to(dtype))
+
+
+class UNet(Timed):
+    """Predicts noise or v from a noisy latent, a timestep and a prompt."""
+
+    def __init__(self, config: UNetConfig) -> None:
+        super().__init__(config)
         self.input_blocks, skips = input_blocks(config)
         self.middle_block = middle_block(config)
         self.output_blocks = _output_blocks(config, skips)
@@ -78,18 +97,6 @@ class UNet(nn.Module):
             h = torch.cat([h, skips.pop()], dim=1)
             h = block(h, emb, context, skips[-1].shape[-2:] if skips else None)
         return self.out(h).to(x.dtype)
-
-    def embed(self, timesteps: Tensor, y: Tensor | None) -> Tensor:
-        """Embeds timesteps [B] and the vector conditioning [B, adm_in_channels] into [B, 4 * model_channels]."""
-        dtype = next(self.parameters()).dtype
-        emb = self.time_embed(timestep_embedding(timesteps, self.config.model_channels).to(dtype))
-        if self.config.adm_in_channels is None:
-            return emb
-        if y is None:
-            raise ValueError(
-                f"this model needs a vector conditioning y of width {self.config.adm_in_channels}; none was given"
-            )
-        return emb + self.label_emb(y.to(dtype))
 
 
 def timestep_embedding(timesteps: Tensor, width: int) -> Tensor:
