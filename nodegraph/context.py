@@ -27,8 +27,8 @@ class Host(Protocol):
         """A step of a node is done."""
         ...
 
-    def preview(self, node: str, format: str, image: bytes) -> None:
-        """A small picture of a node's work."""
+    def preview(self, node: str, make: Callable[[], tuple[str, bytes]]) -> None:
+        """Has a small picture of a node's work made."""
         ...
 
     def saved(self, node: str, file: SavedFile) -> None:
@@ -84,7 +84,8 @@ class Context:
         Args:
             i: steps done.
             n: steps in all.
-            preview: makes a small encoded picture and names its format (`jpeg`, `png`).
+            preview: makes a small encoded picture and names its format (`jpeg`, `png`). It is called on another thread
+                while the node goes on, and not at all where a newer one comes first or nobody wants any.
 
         Raises:
             Interrupted: the run was cancelled.
@@ -92,7 +93,7 @@ class Context:
         self._host.check()
         self._host.progress(self.node, i, n)
         if preview is not None:
-            self._host.preview(self.node, *preview())
+            self._host.preview(self.node, preview)
 
     def generator(self, seed: int) -> torch.Generator:
         """A CPU generator of this seed, so that noise is the same on every device."""

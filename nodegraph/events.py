@@ -42,12 +42,19 @@ class NodeStarted(NamedTuple):
 
 
 class NodeProgress(NamedTuple):
-    """Step `step` of `total` of a node is done."""
+    """Step `step` of `total` of a node is done.
+
+    Attributes:
+        per_second: steps a second since the first that was told; None with that one.
+        seconds_left: what the rest takes at that pace.
+    """
 
     run: str
     node: str
     step: int
     total: int
+    per_second: float | None = None
+    seconds_left: float | None = None
 
 
 class NodePreview(NamedTuple):
@@ -75,6 +82,15 @@ class Saved(NamedTuple):
     run: str
     node: str
     file: SavedFile
+    is_cached: bool
+
+
+class Shown(NamedTuple):
+    """A text that a sink is there to show; `is_cached` when it was shown in an earlier run."""
+
+    run: str
+    node: str
+    text: str
     is_cached: bool
 
 
@@ -119,7 +135,7 @@ class RunFinished(NamedTuple):
 
 
 Event = (
-    RunStarted | NodeCached | NodeStarted | NodeProgress | NodePreview | NodeFinished | Saved | NodeFailed
+    RunStarted | NodeCached | NodeStarted | NodeProgress | NodePreview | NodeFinished | Saved | Shown | NodeFailed
     | NodeBlocked | RunFinished
 )  # fmt: skip
 

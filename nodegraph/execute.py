@@ -34,6 +34,7 @@ from nodegraph.events import (
 from nodegraph.graph import Graph, Node, Ref
 from nodegraph.keys import digest
 from nodegraph.plan import Literal, Plan, Planner, numbered
+from nodegraph.previews import Previews
 from nodegraph.scheduler import Scheduler
 from nodegraph.task import DONE, FAILED, IDLE, RUNNING, WAITING, Task, Wish
 from nodegraph.types import Lazy
@@ -54,6 +55,8 @@ class Run(Scheduler):
             session, run_id, plan, planner, scope=scope, priority=priority, wants_values=wants_values, emit=emit
         )
         self._session, self._document = session, document
+        self._paces: dict[str, tuple[int, float]] = {}  # the first step told of a node, and when
+        self._previews = Previews(lambda node, format, image: emit(NodePreview(run_id, node, format, image)))
 
     # What the session calls
 
@@ -108,11 +111,19 @@ class Run(Scheduler):
 
     def progress(self, node: str, step: int, total: int) -> None:
         """A step of a node is done."""
-        self.emit(NodeProgress(self.id, node, step, total))
+        now = time.perf_counter()
+        first, since = self._paces.setdefault(node, (step, now))
+        if step <= first or now <= since:
+            self._paces[node] = step, now
+            self.emit(NodeProgress(self.id, node, step, total))
+        else:
+            pace = (step - first) / (now - since)
+            self.emit(NodeProgress(self.id, node, step, total, pace, (total - step) / pace))
 
-    def preview(self, node: str, format: str, image: bytes) -> None:
-        """A small picture of a node's work."""
-        self.emit(NodePreview(self.id, node, format, image))
+    def preview(self, node: str, make: Callable[[], tuple[str, bytes]]) -> None:
+        """Has a small picture of a node's work made, beside it, where the session wants any."""
+        if self._session.settings.previews:
+            self._previews.offer(node, make)
 
     def saved(self, node: str, file: SavedFile) -> None:
         """A sink's file is in place."""
@@ -217,6 +228,7 @@ class Run(Scheduler):
         self._is_busy = True
         self._active -= 1
         step = task.step
+        self._previews.close(step.id)
         error = outcome.error
         if isinstance(error, Interrupted):
             self._halt()
@@ -251,6 +263,8 @@ class Run(Scheduler):
             task.state = DONE
             self._land(task)
             self.emit(NodeFinished(self.id, step.id, step.spec.name, seconds, size))
+            if step.spec.shows:
+                self._show(task, outcome.outputs, is_cached=False)
             self._wake(task.waiters)
             if task.is_target and step.spec.kind == "control":
                 self._forward_target(task)

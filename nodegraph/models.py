@@ -33,6 +33,11 @@ class Weights(Protocol):
         ...
 
     @property
+    def dtype(self) -> DType:
+        """What it is to be held in; `auto` leaves that to the session."""
+        ...
+
+    @property
     def nbytes(self) -> int:
         """Bytes of its tensors in the file."""
         ...
@@ -84,18 +89,19 @@ class Models:
         """What is in memory, by (fingerprint, dtype)."""
         return self._loaded
 
-    def dtype_of(self, role: str) -> str:
-        """The dtype weights of this role are held in."""
-        if self._dtype != "auto":
-            return self._dtype
+    def dtype_of(self, weights: Weights) -> str:
+        """The dtype weights are held in."""
+        for wanted in (weights.dtype, self._dtype):
+            if wanted != "auto":
+                return wanted
         if self._device.kind == "cpu":
             return "fp32"
-        return "bf16" if role == "vae" else "fp16"
+        return "bf16" if weights.role == "vae" else "fp16"
 
     @contextmanager
     def use(self, weights: Weights) -> Generator[Any]:
         """The module with these weights, loaded when it is not yet; it stays while the block runs."""
-        key = (weights.fingerprint, self.dtype_of(weights.role))
+        key = (weights.fingerprint, self.dtype_of(weights))
         with self._lock:
             gate = self._loading.setdefault(key, threading.Lock())
         with gate:
@@ -132,7 +138,7 @@ class Models:
 
     def seconds_of(self, weights: Weights) -> float:
         """What loading these weights took, or 0 when they are not in memory."""
-        found = self._loaded.get((weights.fingerprint, self.dtype_of(weights.role)))
+        found = self._loaded.get((weights.fingerprint, self.dtype_of(weights)))
         return 0.0 if found is None else found.seconds
 
     def forget(self, key: tuple[str, str]) -> None:

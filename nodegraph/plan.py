@@ -28,9 +28,10 @@ from nodegraph.keys import (
     node_key,
     node_prefix,
 )
+from nodegraph.kin import strangers
 from nodegraph.mistakes import literal_problems, missing, misspelt, not_a_link, report_link
 from nodegraph.registry import Registry
-from nodegraph.spec import MISSING, Input, NodeSpec
+from nodegraph.spec import MISSING, Input, NodeSpec, wants_files
 from nodegraph.types import FileRef, accepts
 
 
@@ -39,6 +40,10 @@ class Files(Protocol):
 
     def find(self, kind: str, name: str) -> FileRef:
         """The file of this name. Raises FileProblem when there is none."""
+        ...
+
+    def names(self, kind: str) -> list[str]:
+        """The names of the files of a kind."""
         ...
 
 
@@ -111,8 +116,7 @@ class Planner:
         Args:
             graph: the workflow.
             targets: ids of what is wanted.
-            before: an earlier plan by a planner with the same settings, whose steps are taken over where neither the
-                node nor anything upstream changed.
+            before: an earlier plan by such a planner, whose steps are taken over where nothing upstream changed.
 
         Raises:
             WorkflowError: with every problem of the nodes the targets need.
@@ -129,6 +133,7 @@ class Planner:
             ]  # fmt: skip
         old: Mapping[str, Step] = {} if before is None else before.steps
         steps = self.steps((graph.nodes[name] for name in order), {}, graph, problems, old)
+        problems += strangers(steps)
         if problems:
             raise WorkflowError(problems)
         return Plan(wanted, steps)
@@ -162,7 +167,7 @@ class Planner:
                 before = len(problems)
                 step = self._step(node, compiled, steps, known, graph, problems)
                 if len(problems) == before:
-                    problems += _checked(step)
+                    problems += self._checked(step)
                 steps[node.id] = step
         return steps
 
@@ -313,8 +318,29 @@ class Planner:
     def _outside(self, spec: NodeSpec, arguments: Mapping[str, Any], node: str) -> bytes:
         part = b"" if spec.is_cached else digest("fresh", self._fresh(), node)
         if spec.fingerprint is not None:
-            part += digest("fingerprint", spec.fingerprint(**_literals(arguments)))
+            part += digest("fingerprint", self._call(spec.fingerprint, spec, arguments))
         return part
+
+    def _checked(self, step: Step) -> list[Problem]:
+        """What the node's own check says of its literal inputs."""
+        if step.spec.check is None:
+            return []
+        try:
+            found = list(self._call(step.spec.check, step.spec, step.arguments))
+        except Exception as error:  # a user's check may fail in any way; the other problems must still be told
+            found = [str(error) if isinstance(error, NodegraphError) else f"its check failed: {error!r}"]
+        kinds = [Kind.MISSING_MODEL if isinstance(what, FileProblem) else Kind.INVALID for what in found]
+        return [
+            Problem(str(what), step.id, step.spec.name, type="custom_validation_failed", kind=kind)
+            for what, kind in zip(found, kinds, strict=True)
+        ]
+
+    def _call(self, hook: Callable[..., Any], spec: NodeSpec, arguments: Mapping[str, Any]) -> Any:
+        """A node's own hook on the inputs that are no links, and the data folders where it asks for them."""
+        literals = {name: value for name, value in arguments.items() if type(value) is not Ref}
+        if "files" not in spec.by_name and wants_files(hook):
+            literals["files"] = self.files
+        return hook(**literals)
 
 
 class Literal(NamedTuple):
@@ -372,19 +398,3 @@ def _slot(slot: int | str, spec: NodeSpec) -> int | None:
 
 def _fits(port: str, item: Input) -> bool:
     return item.file is None and (port == item.port or accepts(port, item.port))
-
-
-def _checked(step: Step) -> list[Problem]:
-    """What the node's own check says of its literal inputs."""
-    if step.spec.check is None:
-        return []
-    try:
-        sentences = list(step.spec.check(**_literals(step.arguments)))
-    except Exception as error:  # a user's check may fail in any way; the other problems must still be told
-        sentences = [str(error) if isinstance(error, NodegraphError) else f"its check failed: {error!r}"]
-    return [Problem(what, step.id, step.spec.name, type="custom_validation_failed") for what in sentences]
-
-
-def _literals(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The inputs that are no links, for a node's own hooks."""
-    return {name: value for name, value in arguments.items() if type(value) is not Ref}

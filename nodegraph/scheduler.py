@@ -10,15 +10,17 @@ What the tasks are and where they stand is `board`'s matter.
 from __future__ import annotations
 
 import heapq
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, cast
 
 from nodegraph.board import Board
 from nodegraph.cache import Entry
 from nodegraph.errors import NodeError
-from nodegraph.events import NodeCached, Saved
+from nodegraph.events import NodeCached, Saved, Shown
 from nodegraph.graph import Ref
 from nodegraph.plan import Literal
 from nodegraph.task import DONE, FAILED, IDLE, READY, RUNNING, WAITING, Source, Task, Wish
+from nodegraph.types import Each
 
 
 class Scheduler(Board):
@@ -153,8 +155,20 @@ class Scheduler(Board):
         self.emit(NodeCached(self.id, name, task.step.spec.name, entry.tier))
         for file in entry.saved:
             self.emit(Saved(self.id, name, file, True))
+        if task.step.spec.shows:
+            self._show(task, self._cache.outputs(entry), is_cached=True)
         self._recipes[name] = task.step
         self._wake(task.waiters)
+
+    def _show(self, task: Task, outputs: Sequence[Any] | None, *, is_cached: bool) -> None:
+        """Tells the texts a sink gave."""
+        if outputs is None:
+            return
+        for slot in task.step.spec.shows:
+            found = outputs[slot]
+            texts = cast("Each[str]", found) if isinstance(found, Each) else (found,)
+            for text in texts:
+                self.emit(Shown(self.id, task.step.id, text, is_cached))
 
     def _identify(self, task: Task) -> bool:
         """Gives a task its key once what its links resolve to is known; else waits."""

@@ -25,6 +25,7 @@ class Settings:
         model_roots: folders with ComfyUI's layout of models.
         extra_model_paths: ComfyUI's YAML file of further folders.
         output_dir: where pictures go; by default `output` in the home.
+        previews: make small pictures of work under way, as events.
     """
 
     home: Path | None = None
@@ -39,3 +40,4 @@ class Settings:
     model_roots: tuple[Path, ...] = ()
     extra_model_paths: Path | None = None
     output_dir: Path | None = None
+    previews: bool = False

@@ -26,7 +26,7 @@ from pydantic import ConfigDict, TypeAdapter
 from pydantic.fields import FieldInfo
 from typing_extensions import TypedDict
 
-from nodegraph.errors import DefinitionError
+from nodegraph.errors import DefinitionError, FileProblem
 from nodegraph.types import ANY, Choices, Each, File, FileRef, Lazy, Port, Widget
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -55,6 +55,7 @@ class Input:
         literal: annotation that validates a value written in the document; None when only a link fits.
         is_lazy: the node gets a handle instead of the value.
         is_list: the node takes all items of a list at once.
+        is_kin: what it takes must be of the family of the other kin inputs.
         widget: display hints.
         choices: allowed strings, for a COMBO with fixed options.
         file: the kind of file it names, for a COMBO whose options are files.
@@ -68,6 +69,7 @@ class Input:
     literal: Any = None
     is_lazy: bool = False
     is_list: bool = False
+    is_kin: bool = False
     widget: Widget = field(default_factory=Widget)
     choices: tuple[str, ...] | None = None
     file: File | None = None
@@ -101,7 +103,9 @@ class NodeSpec:
         is_cached: False when every run must call it again.
         version: what stands for its code in keys.
         fingerprint: gives a string of outside state from the literal inputs, or None.
-        check: gives sentences of what is wrong with the literal inputs, at planning, without torch.
+        check: gives sentences of what is wrong with the literal inputs, at planning, without torch; a `FileProblem`
+            among them stands for a file that is not there.
+        family: tells from the literal inputs the family of what the node loads; see `kin`.
         workflow: the document behind a workflow used as a node, else None.
     """
 
@@ -119,14 +123,25 @@ class NodeSpec:
     is_async: bool = False
     version: str = ""
     fingerprint: Callable[..., str] | None = None
-    check: Callable[..., Iterable[str]] | None = None
+    check: Callable[..., Iterable[str | FileProblem]] | None = None
+    family: Callable[..., str | None] | None = None
     module: str = ""
     workflow: Any = None
+
+    @cached_property
+    def kin_inputs(self) -> tuple[str, ...]:
+        """Inputs whose values must be of one family."""
+        return tuple(item.name for item in self.inputs if item.is_kin)
 
     @cached_property
     def by_name(self) -> Mapping[str, Input]:
         """Inputs by name."""
         return {item.name: item for item in self.inputs}
+
+    @cached_property
+    def shows(self) -> tuple[int, ...]:
+        """Slots of a sink whose texts are for people to read."""
+        return tuple(slot for slot, out in enumerate(self.outputs) if self.kind == "sink" and out.port == "STRING")
 
     @cached_property
     def widgets(self) -> tuple[str, ...]:
@@ -159,7 +174,8 @@ class NodeSpec:
 def node(
     name: str, *, category: str, title: str | None = None, version: str | None = None,
     kind: Literal["pure", "sink"] = "pure", lane: Literal["device", "io"] = "device", cache: bool = True,
-    fingerprint: Callable[..., str] | None = None, check: Callable[..., Iterable[str]] | None = None,
+    fingerprint: Callable[..., str] | None = None, check: Callable[..., Iterable[str | FileProblem]] | None = None,
+    family: Callable[..., str | None] | None = None,
 ) -> Callable[[F], F]:  # fmt: skip
     """Declares a function as the node `name`; the function itself stays as it is.
 
@@ -172,7 +188,9 @@ def node(
         lane: `io` for work on files that may overlap with the device's.
         cache: False when the node must run every time.
         fingerprint: outside state, as a string, from the literal inputs; a change re-runs the node.
-        check: sentences of what is wrong with the literal inputs; called at planning.
+        check: sentences of what is wrong with the literal inputs; called at planning. This and `fingerprint` are
+            given the data folders when they have a parameter `files` that is no input of the node.
+        family: the family of the models the node loads, from the literal inputs; called at planning.
 
     Raises:
         DefinitionError: the signature is not a node's; the message names the fix.
@@ -182,7 +200,7 @@ def node(
         spec = spec_of(function, name, category=category)
         spec = replace(
             spec, title=title or spec.title, version=version or spec.version, lane=lane, is_cached=cache,
-            fingerprint=fingerprint, check=check, kind=kind if spec.kind == "pure" else spec.kind,
+            fingerprint=fingerprint, check=check, family=family, kind=kind if spec.kind == "pure" else spec.kind,
         )  # fmt: skip
         setattr(function, NODE_ATTRIBUTE, spec)
         return function
@@ -240,6 +258,15 @@ def source_digest(function: Callable[..., Any]) -> str:
     return digest_of_sources(next(iter(root)) if root else file)
 
 
+def wants_files(hook: Callable[..., Any]) -> bool:
+    """True when a `check` or `fingerprint` has a parameter `files` of its own, for the data folders."""
+    try:
+        found = inspect.signature(hook).parameters.get("files")
+    except ValueError:  # compiled functions may have none
+        return False
+    return found is not None and found.kind is not inspect.Parameter.VAR_KEYWORD
+
+
 def _code(code: types.CodeType) -> str:
     """Bytecode with its constants and names, for functions typed at a prompt."""
     constants = [_code(item) if isinstance(item, types.CodeType) else repr(item) for item in code.co_consts]
@@ -277,7 +304,7 @@ def _input(where: str, name: str, hint: Any, default: Any, doc: str) -> Input:
         choices, base = tuple(map(str, get_args(base))), str
     common: dict[str, Any] = {"default": default, "is_lazy": is_lazy, "is_list": is_list, "widget": widget, "doc": doc}
     if port is not None:
-        return Input(name, port.name, **common)
+        return Input(name, port.name, is_kin=port.kin, **common)
     if file is not None or base is FileRef:
         if file is None:
             raise DefinitionError(f'{where}: {name} is a FileRef of no kind; write Annotated[FileRef, File("loras")]')

@@ -12,9 +12,13 @@ ANY = "*"
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """Names the type of a link: `Annotated[Tensor, Port("IMAGE")]`. `"*"` fits anything."""
+    """Names the type of a link: `Annotated[Tensor, Port("IMAGE")]`. `"*"` fits anything.
+
+    Values on ports marked `kin` must come from files of one family where they meet (a model and its prompts).
+    """
 
     name: str
+    kin: bool = False
 
 
 @dataclass(frozen=True, slots=True)

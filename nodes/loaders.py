@@ -6,7 +6,7 @@ from typing import Annotated, NamedTuple
 
 from nodegraph.spec import node
 from nodegraph.types import File, FileRef
-from nodes.diffusion.checkpoints import checkpoint_problems, lacking, read_checkpoint
+from nodes.diffusion.checkpoints import checkpoint_problems, family_of, lacking, read_checkpoint
 from nodes.types import Clip, ClipValue, Model, ModelValue, Vae, VaeValue
 
 
@@ -22,7 +22,12 @@ def _problems(**files: FileRef | None) -> list[str]:
     return [problem for file in files.values() if file is not None for problem in checkpoint_problems(file.path)]
 
 
-@node("CheckpointLoaderSimple", category="loaders", title="Load Checkpoint", check=_problems)
+def _family(**files: FileRef) -> str | None:
+    (file,) = files.values()
+    return family_of(file.path, file.digest)
+
+
+@node("CheckpointLoaderSimple", category="loaders", title="Load Checkpoint", check=_problems, family=_family)
 def load_checkpoint(*, ckpt_name: Annotated[FileRef, File("checkpoints")]) -> LoadedCheckpoint:
     """Load a checkpoint: the model that denoises, its text encoders, and its VAE.
 
@@ -32,7 +37,9 @@ def load_checkpoint(*, ckpt_name: Annotated[FileRef, File("checkpoints")]) -> Lo
     return _parts_of(ckpt_name)
 
 
-@node("DiffusersLoader", category="advanced/loaders/deprecated", title="DiffusersLoader", check=_problems)
+@node(
+    "DiffusersLoader", category="advanced/loaders/deprecated", title="DiffusersLoader", check=_problems, family=_family
+)
 def load_diffusers(*, model_path: Annotated[FileRef, File("diffusers")]) -> LoadedCheckpoint:
     """Load a model folder as diffusers saves it.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -16,6 +16,8 @@ else:  # annotations name tensors; nothing here needs torch
 
 from nodes.diffusion.checkpoints import Part
 from nodes.diffusion.names import SAMPLERS, SCHEDULERS
+
+GuiderKind = Literal["basic", "cfg", "dual", "dual_nested", "perp_neg"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +79,56 @@ class VaeValue:
     vae: Part
 
 
+@dataclass(frozen=True, slots=True)
+class NoiseValue:
+    """The noise a latent starts from.
+
+    Attributes:
+        seed: what it is drawn from, and what the sampler draws on the way.
+        is_drawn: False for none at the start.
+        is_each: image k of a batch has the noise of a single image of seed + k; else one draw makes the whole batch.
+    """
+
+    seed: int = 0
+    is_drawn: bool = True
+    is_each: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SamplerValue:
+    """A sampler: its name and the options of its function."""
+
+    name: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class GuiderValue:
+    """What steers a model: which prompts, and how they are joined.
+
+    Attributes:
+        kind: how.
+        prompts: by side: `positive`, and what the kind takes of `negative`, `middle` and `empty`.
+        scales: of the kind.
+    """
+
+    model: ModelValue
+    kind: GuiderKind
+    prompts: dict[str, tuple[Cond, ...]]
+    scales: tuple[float, ...] = ()
+
+
 Image = Annotated[Tensor, Port("IMAGE")]
 Mask = Annotated[Tensor, Port("MASK")]
 Latent = Annotated[LatentValue, Port("LATENT")]
-Conditioning = Annotated[tuple[Cond, ...], Port("CONDITIONING")]
-Model = Annotated[ModelValue, Port("MODEL")]
-Clip = Annotated[ClipValue, Port("CLIP")]
+Conditioning = Annotated[tuple[Cond, ...], Port("CONDITIONING", kin=True)]
+Model = Annotated[ModelValue, Port("MODEL", kin=True)]
+Clip = Annotated[ClipValue, Port("CLIP", kin=True)]
 Vae = Annotated[VaeValue, Port("VAE")]
+Noise = Annotated[NoiseValue, Port("NOISE")]
+Sampler = Annotated[SamplerValue, Port("SAMPLER")]
+Sigmas = Annotated[Tensor, Port("SIGMAS")]
+Guider = Annotated[GuiderValue, Port("GUIDER", kin=True)]
 
 Seed = Annotated[int, Field(ge=0, le=2**64 - 1), Widget(control_after_generate=True)]
 Steps = Annotated[int, Field(ge=1, le=10000)]

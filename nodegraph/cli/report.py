@@ -21,6 +21,7 @@ from nodegraph.events import (
     NodeStarted,
     RunFinished,
     Saved,
+    Shown,
     as_json,
 )
 from nodegraph.session import Prepared
@@ -120,6 +121,8 @@ class Reporter:
             report.cached.append(event.node)
         elif isinstance(event, Saved):
             report.files.append({"node": event.node, "is_cached": event.is_cached, **event.file._asdict()})
+        elif isinstance(event, Shown):
+            self._terminal.say(f"{self._label}{self._node(event.node, '').title}: {event.text}")
         elif isinstance(event, NodeFailed):
             self._failed(event)
         elif isinstance(event, NodeBlocked):
@@ -191,7 +194,10 @@ class Reporter:
             self._bar.update(event.step - self._bar.n)
         elif time.monotonic() - self._last_line >= LINE_SECONDS:
             self._last_line = time.monotonic()
-            self._terminal.say(f"{self._label}{node.title}: step {event.step} of {event.total}")
+            line = f"{self._label}{node.title}: step {event.step} of {event.total}"
+            if event.per_second is not None and event.seconds_left is not None:
+                line += f", {event.per_second:.2f} it/s, {event.seconds_left:.0f} s left"
+            self._terminal.say(line)
 
     def _close_bar(self) -> None:
         if self._bar is not None:

@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar
 from nodegraph.errors import FileProblem
 
 Family = Literal["sd1", "sd2", "sdxl", "sdxl_refiner"]
+FAMILY_NAMES: Mapping[Family, str] = {"sd1": "SD1", "sd2": "SD2", "sdxl": "SDXL", "sdxl_refiner": "SDXL refiner"}
 Shapes = Mapping[str, tuple[int, ...]]  # original names, prefix cut off
 Hints = Mapping[str, Any]
 N = TypeVar("N", int, float)

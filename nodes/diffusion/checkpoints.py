@@ -8,12 +8,15 @@ import math
 import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
+from nodegraph.devices import DType
 from nodegraph.errors import FileProblem
 from nodes.diffusion import keymap
 from nodes.diffusion.architecture import (
+    FAMILY_NAMES,
     ClipConfig,
     Family,
     Hints,
@@ -45,6 +48,7 @@ _CLIPS: tuple[tuple[str, Role, Family], ...] = (  # prefix, role, the family tha
 )
 _NAMES: Mapping[Role, str] = {"unet": "UNet", "vae": "VAE", "clip_l": "text encoder (CLIP-L)",
                               "clip_h": "text encoder (OpenCLIP-H)", "clip_g": "text encoder (OpenCLIP-G)"}  # fmt: skip
+_WIDTHS: Mapping[Family, int] = {"sd1": 768, "sd2": 1024, "sdxl": 2048, "sdxl_refiner": 1280}  # of prompts
 _SD2_V_STD = 0.09  # SD2 files do not say which prediction they make; this norm's spread tells (as ComfyUI does)
 _SD2_V_TENSOR = "output_blocks.11.1.transformer_blocks.0.norm1.bias"
 
@@ -59,6 +63,7 @@ class Part(Generic[C]):
         prefix: what the names of its tensors begin with in the file.
         nbytes: bytes of its tensors in the file; 0 when the file lacks the part.
         parameters: numbers in its tensors.
+        dtype: what it is to be computed in; `auto` leaves that to the session.
     """
 
     path: str
@@ -70,6 +75,7 @@ class Part(Generic[C]):
     layout: Layout = "original"
     nbytes: int = 0
     parameters: int = 0
+    dtype: DType = "auto"
 
     @property
     def fingerprint(self) -> str:
@@ -203,6 +209,23 @@ def checkpoint_problems(path: str | Path) -> list[str]:
     except FileProblem as problem:
         return [str(problem)]
     return []
+
+
+@lru_cache(maxsize=64)
+def family_of(path: str, digest: str) -> str | None:
+    """The family of a checkpoint, for people, with the width of its prompts where that is unusual; no torch.
+
+    None for a pickle, which is not looked into before the run.
+
+    Raises:
+        FileProblem: see `read_checkpoint`.
+    """
+    if Path(path).suffix.lower() in PICKLES:
+        return None
+    found = read_checkpoint(path, digest)
+    name = FAMILY_NAMES[found.family]
+    width = None if found.unet is None else found.unet.config.context_dim
+    return name if width in (None, _WIDTHS[found.family]) else f"{name} with prompts of {width} features"
 
 
 def lacks(part: Part[Any]) -> FileProblem:

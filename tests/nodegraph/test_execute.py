@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from nodegraph.context import Context
 from nodegraph.errors import NodeError
-from nodegraph.events import NodePreview, NodeProgress, Saved
+from nodegraph.events import NodePreview, NodeProgress, Saved, Shown
 from nodegraph.execute import LONGEST_ID, _expansion_id
 from nodegraph.session import Session
 from nodegraph.spec import NODE_ATTRIBUTE, node
@@ -20,25 +21,41 @@ from tests.nodegraph.trivial import GATES, REGISTRY, finish, n, run, start
 @node("Busy", category="t", kind="sink")
 def busy(*, ctx: Context, steps: int = 3) -> str:
     for i in range(1, steps + 1):
-        ctx.step(i, steps, (lambda: ("png", b"picture")) if i == steps else None)
+        ctx.step(i, steps)
     ctx.save("busy/step", "txt", lambda file: file.write(b"done") and None, kind="temp")
     ctx.save("busy", "txt", lambda file: file.write(b"done") and None)
     return ctx.node
 
 
+@node("Shows", category="t", kind="sink")
+def shows(*, ctx: Context) -> str:
+    """Has two previews made, and ends when the second is under way: the first has been told then."""
+    first, second = threading.Event(), threading.Event()
+    ctx.step(1, 2, lambda: (first.set(), ("png", b"picture"))[1])
+    assert first.wait(trivial.PATIENCE)
+    ctx.step(2, 2, lambda: (second.set(), ("png", b"another"))[1])
+    assert second.wait(trivial.PATIENCE)
+    return ctx.node
+
+
 @pytest.fixture
 def session(tmp_path: Path) -> Iterator[Session]:
-    with trivial.session(tmp_path, REGISTRY.with_specs([getattr(busy, NODE_ATTRIBUTE)])) as made:
+    specs = [getattr(node, NODE_ATTRIBUTE) for node in (busy, shows)]
+    with trivial.session(tmp_path, REGISTRY.with_specs(specs), previews=True) as made:
         yield made
         for gate in GATES.values():
             gate.opened.set()
 
 
-def test_progress_previews_and_saved_files_are_events(session: Session) -> None:
+def test_progress_and_saved_files_are_events(session: Session) -> None:
     found = run(session, {"b": n("Busy")})
     assert (found.values, found.ran) == ({"b": "b"}, ["b"])
-    assert [(event.step, event.total) for event in found.of(NodeProgress)] == [(1, 3), (2, 3), (3, 3)]
-    assert [(event.format, event.image) for event in found.of(NodePreview)] == [("png", b"picture")]
+    told = found.of(NodeProgress)
+    assert [(event.step, event.total) for event in told] == [(1, 3), (2, 3), (3, 3)]
+    assert told[0].per_second is None and told[0].seconds_left is None
+    assert told[1].per_second is not None and told[1].per_second > 0
+    assert told[1].seconds_left == pytest.approx(1 / told[1].per_second)
+    assert told[2].seconds_left == 0
     saved = [(event.file.subfolder, event.file.filename, event.file.type, event.is_cached) for event in found.of(Saved)]
     assert saved == [("busy", "step_00001_.txt", "temp", False), ("", "busy_00001_.txt", "output", False)]
     again = run(session, {"b": n("Busy")})
@@ -47,6 +64,18 @@ def test_progress_previews_and_saved_files_are_events(session: Session) -> None:
         ("step_00001_.txt", True),
         ("busy_00001_.txt", True),
     ]
+
+
+def test_previews_are_events(session: Session) -> None:
+    found = run(session, {"a": n("Shows")})
+    first = found.of(NodePreview)[0]
+    assert (first.node, first.format, first.image) == ("a", "png", b"picture")
+
+
+def test_the_text_of_a_sink_is_shown_also_from_the_cache(session: Session) -> None:
+    for is_cached in (False, True):
+        found = run(session, {"a": n("Shows")})
+        assert [(event.node, event.text, event.is_cached) for event in found.of(Shown)] == [("a", "a", is_cached)]
 
 
 def test_equal_sinks_of_a_run_save_once_and_both_tell(session: Session) -> None:

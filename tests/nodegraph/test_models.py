@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from nodegraph.devices import Device
+from nodegraph.devices import Device, DType
 from nodegraph.memory import Ledger
 from nodegraph.models import Models
 from tests.nodegraph.trivial import PATIENCE
@@ -19,6 +19,7 @@ class Weights:
     def __init__(self, fingerprint: str, size: int = 100, role: str = "unet") -> None:
         self.fingerprint, self.role, self.parameters = fingerprint, role, size
         self.nbytes = size * 4
+        self.dtype: DType = "auto"
         self.loads: list[tuple[str, torch.dtype]] = []
         self.error: Exception | None = None
 
@@ -43,12 +44,17 @@ def test_equal_fingerprints_are_one_copy() -> None:
 
 
 def test_dtypes_follow_the_policy() -> None:
-    assert [models()[0].dtype_of(role) for role in ("unet", "vae")] == ["fp32", "fp32"]
-    assert [models(device="cuda")[0].dtype_of(role) for role in ("unet", "vae")] == ["fp16", "bf16"]
+    both = Weights("u"), Weights("v", role="vae")
+    assert [models()[0].dtype_of(weights) for weights in both] == ["fp32", "fp32"]
+    assert [models(device="cuda")[0].dtype_of(weights) for weights in both] == ["fp16", "bf16"]
     made, ledger = models(dtype="bf16")
     with made.use(Weights("a")) as module:
         assert module.weight.dtype == torch.bfloat16
     assert ledger.used == 200
+    exact = Weights("a")
+    exact.dtype = "fp32"
+    with made.use(exact) as module:
+        assert module.weight.dtype == torch.float32
 
 
 def test_the_least_worth_is_evicted_and_loaded_again() -> None:

@@ -10,6 +10,7 @@ import pytest
 from nodegraph.errors import FileProblem, Kind, Problem, WorkflowError
 from nodegraph.files import Folders
 from nodegraph.graph import Graph
+from nodegraph.keys import digest
 from nodegraph.plan import Plan, Planner
 from nodegraph.registry import Registry
 from nodegraph.spec import NODE_ATTRIBUTE, node
@@ -34,6 +35,25 @@ def _refuse(**_: Any) -> list[str]:
 def refused(*, a: int = 0) -> int: ...
 
 
+def _lacking(*, files: Folders, name: str, **_: Any) -> list[str | FileProblem]:
+    try:
+        files.find("loras", name)
+    except FileProblem as error:
+        return [error]
+    return []
+
+
+@node(
+    "Named", category="t", check=_lacking,
+    fingerprint=lambda *, files, name, **_: ",".join(other for other in files.names("loras") if other == name),
+)  # fmt: skip
+def named(*, name: str) -> int: ...
+
+
+@node("OwnFiles", category="t", check=lambda *, files: [f"files is {files}"])
+def own_files(*, files: int) -> int: ...
+
+
 @node("Outside", category="t", fingerprint=lambda *, a: str(STATE[0] + a))
 def outside(*, a: int) -> int: ...
 
@@ -52,7 +72,10 @@ def crashing_state(*, a: int = 0) -> int: ...
 
 STATE = [0]
 ALL = REGISTRY.with_specs(
-    [getattr(each, NODE_ATTRIBUTE) for each in (load, checked, refused, outside, crashing_check, crashing_state)]
+    [
+        getattr(each, NODE_ATTRIBUTE)
+        for each in (load, checked, refused, named, own_files, outside, crashing_check, crashing_state)
+    ]
 )
 
 
@@ -202,6 +225,22 @@ def test_a_nodes_own_check_speaks_and_only_about_sound_inputs() -> None:
     assert only({"3": n("Checked", a=5, b=2)}, ["3"]).what == "a must be below b"
     assert only({"3": n("Checked", a="x", b=2)}, ["3"]).type == "invalid_input_type"
     assert only({"3": n("Refused")}, ["3"]).what == "the lora is broken"
+
+
+def test_a_check_and_a_fingerprint_may_look_into_the_data_folders(tmp_path: Path) -> None:
+    folder = tmp_path / "models" / "loras"
+    folder.mkdir(parents=True)
+    before = problems({"3": n("Named", name="x.safetensors")}, ["3"], tmp_path)
+    assert [(problem.kind, problem.node) for problem in before] == [(Kind.MISSING_MODEL, "3")]
+    assert before[0].what.startswith("'x.safetensors' is not among the loras")
+    for name in ("x.safetensors", "y.safetensors"):
+        (folder / name).write_bytes(b"x")
+    step = plan({"3": n("Named", name="x.safetensors")}, ["3"], tmp_path).steps["3"]
+    assert step.parts[1] == digest("fingerprint", "x.safetensors")
+
+
+def test_an_input_named_files_stays_the_nodes_own() -> None:
+    assert only({"3": n("OwnFiles", files=7)}, ["3"]).what == "files is 7"
 
 
 def test_a_check_or_fingerprint_that_crashes_is_a_problem_among_the_others() -> None:
