@@ -14,7 +14,7 @@ from nodegraph.errors import WorkflowError
 from nodegraph.events import Saved
 from nodegraph.session import Session, Settings
 from nodegraph.workflow import Workflow
-from nodes.image import scale_image, scale_image_by
+from nodes.image import resize_and_pad_image, scale_image, scale_image_by, scale_image_to_max_dimension
 
 
 @pytest.fixture
@@ -106,3 +106,57 @@ def test_zero_keeps_the_aspect_ratio():
     assert scale_image(image=image, upscale_method="area", width=0, height=0, crop="disabled") is image
     assert scale_image_by(image=image, upscale_method="bilinear", scale_by=1.5).shape == (1, 30, 15, 3)
     assert scale_image_by(image=image, upscale_method="bilinear", scale_by=0.01).shape == (1, 1, 1, 3)
+
+
+def test_the_longer_side_gets_the_length_asked_for():
+    def size(height, width, largest):
+        image = torch.rand(1, height, width, 3)
+        return scale_image_to_max_dimension(image=image, upscale_method="area", largest_size=largest).shape[1:3]
+
+    assert size(20, 10, 5) == (5, 2)
+    assert size(10, 30, 9) == (3, 9)
+    assert size(7, 7, 14) == (14, 14)
+    assert size(1, 100, 10) == (1, 10)
+    with pytest.raises(ValueError, match="largest_size is 0; expected"):
+        size(8, 8, 0)
+
+
+@pytest.mark.parametrize(("colour", "value"), [("white", 1.0), ("black", 0.0)])
+def test_what_does_not_fill_the_size_is_padded_in_the_middle(colour, value):
+    image = torch.full((1, 4, 8, 3), 0.5)
+    found = resize_and_pad_image(
+        image=image, target_width=4, target_height=5, padding_color=colour, interpolation="nearest-exact"
+    )
+    assert found.shape == (1, 5, 4, 3)
+    assert found[0, :, 0, 0].tolist() == [value, 0.5, 0.5, value, value]
+
+
+def test_a_picture_of_the_output_folder_is_loaded(session):
+    (file,), _, _ = run(session, document())
+    graph = document(f"{file.filename}", filename_prefix="again")
+    graph["1"]["class_type"] = "LoadImageOutput"
+    (again,), ran, _ = run(session, graph)
+    assert ran == ["1", "2"]
+    with Image.open(again.path) as picture:
+        assert picture.getpixel((0, 0)) == (255, 0, 0)
+
+
+@pytest.mark.parametrize("sink", ["SaveAnimatedPNG", "SaveAnimatedWEBP"])
+def test_a_batch_is_saved_as_one_picture_that_moves(session, sink):
+    options = {"method": "fastest"} if sink == "SaveAnimatedWEBP" else {}
+    graph = document(sink=sink, fps=4.0, filename_prefix="move_%width%", **options)
+    graph["3"] = {"class_type": "LoadImage", "inputs": {"image": "deep/blue.png"}}
+    graph["4"] = {"class_type": "ImageBatch", "inputs": {"image1": ["1", 0], "image2": ["3", 0]}}
+    graph["2"]["inputs"]["images"] = ["4", 0]
+    (file,), _, _ = run(session, graph)
+    extension = sink.removeprefix("SaveAnimated").lower()
+    assert file.filename == f"move_12_00001_.{extension}"
+    with Image.open(file.path) as picture:
+        assert (picture.n_frames, picture.size) == (2, (12, 8))
+        colours = []
+        for frame in range(2):
+            picture.seek(frame)
+            picture.load()
+            colours.append(picture.convert("RGB").getpixel((3, 3)))
+            assert picture.info["duration"] == 250
+    assert colours == [(255, 0, 0), (0, 0, 255)]
