@@ -1,4 +1,4 @@
-"""Latents: empty ones to start from, and other sizes."""
+"""Latents: empty ones to start from, other sizes, the mask of what is sampled, and files."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pydantic import Field
 
 from nodegraph.context import Context
 from nodegraph.spec import node
-from nodegraph.types import Choices, Widget
+from nodegraph.types import Choices, File, FileRef, Widget
 from nodes.image import Crop, Scale
-from nodes.types import Latent, LatentValue
+from nodes.types import Latent, LatentValue, Mask
 
 Width = Annotated[int, Field(ge=16, le=16384), Widget(step=8)]
 WidthOrZero = Annotated[int, Field(ge=0, le=16384), Widget(step=8)]
@@ -70,3 +70,42 @@ def upscale_latent_by(*, samples: Latent, upscale_method: LatentMethod, scale_by
 
     height, width = (max(1, round(side * scale_by)) for side in samples.samples.shape[-2:])
     return replace(samples, samples=resize(samples.samples, width, height, upscale_method))
+
+
+@node("SetLatentNoiseMask", category="latent/inpaint", title="Set Latent Noise Mask")
+def set_noise_mask(*, samples: Latent, mask: Mask) -> Latent:
+    """Say where latents [B, C, H/8, W/8] are sampled; the rest stays as it is.
+
+    Args:
+        samples: The latents.
+        mask: [B or 1, H, W]; 1 is sampled, 0 is kept. It is stretched over the latents.
+    """
+    return replace(samples, noise_mask=mask.reshape(-1, *mask.shape[-2:]))
+
+
+@node("SaveLatent", category="_for_testing", kind="sink", lane="io")
+def save_latent(*, ctx: Context, samples: Latent, filename_prefix: str = "latents/ComfyUI") -> None:
+    """Save latents [B, C, H/8, W/8] in the output folder, without their mask, with the workflow that made them.
+
+    Args:
+        samples: What to save.
+        filename_prefix: Start of the file name, with folders before it if wanted; %year% and so on are filled in.
+    """
+    from nodes.diffusion.latent_files import write_latent
+    from nodes.diffusion.pictures import fill_prefix
+
+    texts, tensor = ctx.metadata(), samples.samples
+    prefix = fill_prefix(filename_prefix, tensor[0, 0], 0)
+    ctx.save(prefix, "latent", lambda file: write_latent(file, tensor, texts))
+
+
+@node("LoadLatent", category="_for_testing", lane="io")
+def load_latent(*, ctx: Context, latent: Annotated[FileRef, File("input")]) -> Latent:
+    """Read latents [B, C, H/8, W/8] of the input folder.
+
+    Args:
+        latent: A file in the input folder; `name [output]` takes it from the output folder.
+    """
+    from nodes.diffusion.latent_files import read_latent
+
+    return LatentValue(read_latent(latent.path, latent.name).to(ctx.device))

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
+from typing import Annotated
 
 import torch
+from safetensors import safe_open
 
-from nodes.latent import empty_latent, upscale_latent, upscale_latent_by
+from nodegraph.events import Saved
+from nodegraph.registry import Registry
+from nodegraph.session import Session, Settings
+from nodegraph.spec import spec_of
+from nodegraph.types import Port
+from nodegraph.workflow import Workflow
+from nodes.latent import empty_latent, set_noise_mask, upscale_latent, upscale_latent_by
 from nodes.types import LatentValue
 
 CONTEXT = SimpleNamespace(device=torch.device("cpu"))
@@ -42,3 +51,35 @@ def test_a_factor_applies_to_both_sides():
         15,
         9,
     )
+
+
+def test_a_noise_mask_is_a_batch_of_masks_whatever_its_shape_was():
+    for shape in ((80, 48), (1, 80, 48), (1, 1, 80, 48)):
+        found = set_noise_mask(samples=LATENT, mask=torch.zeros(shape))
+        assert found.noise_mask.shape == (1, 80, 48) and found.samples is LATENT.samples
+
+
+def test_a_saved_latent_is_loaded_again_to_the_bit(tmp_path):
+    made = LATENT.samples[:1]
+
+    def given():
+        return LatentValue(made)
+
+    given.__annotations__["return"] = Annotated[LatentValue, Port("LATENT")]
+    registry = Registry().with_entry_points().with_specs([spec_of(given, "Given")])
+    nodes = {
+        "1": {"class_type": "Given", "inputs": {}},
+        "2": {"class_type": "SaveLatent", "inputs": {"samples": ["1", 0], "filename_prefix": "latents/a%width%"}},
+    }
+    with Session(Settings(home=tmp_path, device="cpu", cache_dir=None), registry=registry) as session:
+        running = session.submit(session.prepare(Workflow.of(nodes)))
+        (file,) = [event.file for event in running if isinstance(event, Saved)]
+        assert (file.filename, file.subfolder, file.type) == ("a6_00001_.latent", "latents", "output")
+        with safe_open(file.path, "pt") as stored:
+            assert set(stored.keys()) == {"latent_tensor", "latent_format_version_0"}
+            assert json.loads(stored.metadata()["prompt"])["2"]["class_type"] == "SaveLatent"
+        name = f"latents/{file.filename} [output]"
+        back = Workflow.of({"3": {"class_type": "LoadLatent", "inputs": {"latent": name}}})
+        running = session.submit(session.prepare(back, ["3"]), wants_values=True)
+        assert running.wait().status == "success", running.errors
+        assert torch.equal(running.value("3").samples, made)
