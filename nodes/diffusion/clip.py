@@ -5,6 +5,7 @@ Source: Radford et al. 2021 (arXiv:2103.00020), section 2.4.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -14,6 +15,9 @@ from torch import Tensor, nn
 from nodes.diffusion.architecture import ClipConfig
 
 END = 49407  # the token that ends a text
+
+Vectors = Iterable[tuple[int, int, Tensor]]
+"""Row, column and [D]: what stands in a place of the texts instead of a token's embedding."""
 
 
 class Encoded(NamedTuple):
@@ -39,17 +43,18 @@ class ClipTextModel(nn.Module):
         if config.projection is not None:
             self.text_projection = nn.Linear(config.hidden, config.projection, bias=False)
 
-    def forward(self, tokens: Tensor, layer: int = -1, final_norm: bool = True) -> Encoded:
+    def forward(self, tokens: Tensor, layer: int = -1, final_norm: bool = True, vectors: Vectors = ()) -> Encoded:
         """Runs all layers and returns the states of one.
 
         Args:
             tokens: [B, T] integers, T up to 77, each row with an end token.
             layer: -1 for the last layer, -2 for the one before it, ...; beyond the first it is the last one, normed.
             final_norm: apply the final norm to the states, whichever layer they are of.
+            vectors: take the places of tokens (textual inversion, Gal et al. 2022, arXiv:2208.01618).
         """
         if -layer > self.config.layers:  # as in ComfyUI
             layer, final_norm = -1, True
-        states = self.text_model(tokens)
+        states = self.text_model(tokens, vectors)
         last = self.text_model.final_layer_norm(states[-1])
         ends = (tokens == END).int().argmax(dim=-1)  # the first: padding may repeat it
         pooled = last[torch.arange(len(tokens), device=tokens.device), ends]
@@ -66,9 +71,9 @@ class _Transformer(nn.Module):
         self.encoder = _Encoder(config)
         self.final_layer_norm = nn.LayerNorm(config.hidden)
 
-    def forward(self, tokens: Tensor) -> list[Tensor]:
+    def forward(self, tokens: Tensor, vectors: Vectors) -> list[Tensor]:
         """Returns the states after each layer, [B, T, D] each."""
-        return self.encoder(self.embeddings(tokens))
+        return self.encoder(self.embeddings(tokens, vectors))
 
 
 class _Embeddings(nn.Module):
@@ -80,8 +85,11 @@ class _Embeddings(nn.Module):
             torch.zeros(config.positions, config.hidden), freeze=False
         )
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        return self.token_embedding(tokens) + self.position_embedding.weight[: tokens.shape[1]]
+    def forward(self, tokens: Tensor, vectors: Vectors) -> Tensor:
+        embedded = self.token_embedding(tokens)
+        for row, column, vector in vectors:
+            embedded[row, column] = vector.to(embedded)
+        return embedded + self.position_embedding.weight[: tokens.shape[1]]
 
 
 class _Encoder(nn.Module):

@@ -1,13 +1,14 @@
-"""Reading prompts: weights in parentheses, as ComfyUI writes them. No torch, so that planning can check them."""
+"""Reading prompts: weights in parentheses and names of embeddings, as ComfyUI has them. No torch, for planning."""
 
 from __future__ import annotations
 
 import math
+import re
 from itertools import accumulate
 from typing import NamedTuple
 
-_EMBEDDING = "embedding:"
-_DEEPEST = 200
+DEEPEST = 200  # brackets in brackets
+_EMBEDDING = re.compile(r"(?:^|[ \n])embedding:")
 
 
 class Segment(NamedTuple):
@@ -17,22 +18,51 @@ class Segment(NamedTuple):
     weight: float
 
 
+class Piece(NamedTuple):
+    """A piece of a segment: text, or the name of an embedding."""
+
+    text: str
+    is_embedding: bool = False
+
+
 def segments(text: str) -> list[Segment]:
     r"""Reads a prompt: `(x)` weighs 1.1 times as much, `(x:1.3)` 1.3, parentheses nest, `\(` and `\)` are text.
 
     Raises:
-        ValueError: the prompt names a textual inversion, `embedding:name`, or nests hundreds of parentheses.
+        ValueError: the prompt nests hundreds of parentheses.
     """
     hidden = text.replace("\\)", "\0\1").replace("\\(", "\0\2")
-    if _depth(hidden) > _DEEPEST:
-        raise ValueError(f"the prompt nests parentheses more than {_DEEPEST} deep; take some away")
-    found = [Segment(piece.replace("\0\1", ")").replace("\0\2", "("), weight) for piece, weight in _weigh(hidden, 1.0)]
-    for piece, _ in found:
-        for word in piece.split():
-            if word.startswith(_EMBEDDING):
-                name = word.rstrip(",")
-                raise ValueError(f"{name!r} in the prompt: textual inversions are not supported yet; remove it")
-    return found
+    if _depth(hidden) > DEEPEST:
+        raise ValueError(f"the prompt nests parentheses more than {DEEPEST} deep; take some away")
+    return [Segment(piece.replace("\0\1", ")").replace("\0\2", "("), weight) for piece, weight in _weigh(hidden, 1.0)]
+
+
+def pieces(text: str) -> list[Piece]:
+    """Cuts a segment at each `embedding:name` at its start or after a space; a comma after the name is text.
+
+    Raises:
+        ValueError: a name is missing.
+    """
+    starts = list(_EMBEDDING.finditer(text))
+    found = [Piece(text[: starts[0].start()] if starts else text)]
+    for place, start in enumerate(starts):
+        stop = starts[place + 1].start() if place + 1 < len(starts) else len(text)
+        words = text[start.end() : stop].lstrip()
+        name = (words.split(maxsplit=1) or [""])[0].rstrip(",")
+        if not name:
+            raise ValueError("'embedding:' in the prompt is followed by no name; write one, or take it away")
+        found += [Piece(name, is_embedding=True), Piece(words[len(name) :])]
+    return [piece for piece in found if piece.text.strip()]
+
+
+def embedding_names(text: str) -> list[str]:
+    """The embeddings that a prompt names, each once.
+
+    Raises:
+        ValueError: as for `segments` and `pieces`.
+    """
+    named = [piece.text for segment in segments(text) for piece in pieces(segment.text) if piece.is_embedding]
+    return list(dict.fromkeys(named))
 
 
 def _weigh(text: str, weight: float) -> list[Segment]:

@@ -18,11 +18,14 @@ from torch import Tensor
 
 from nodes.diffusion.architecture import ClipConfig
 from nodes.diffusion.checkpoints import Part
-from nodes.diffusion.clip import END, ClipTextModel
-from nodes.diffusion.prompts import segments
+from nodes.diffusion.clip import END, ClipTextModel, Encoded
+from nodes.diffusion.embeddings import find_embedding, read_embedding
+from nodes.diffusion.prompts import Piece, pieces, segments
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+
+    from nodegraph.files import Folders
 
 START = 49406
 CHUNK = 77  # tokens of a chunk, with its start and its end
@@ -30,7 +33,9 @@ WHOLE = 8  # a segment of fewer tokens is not split between chunks
 _MERGES = 49152 - 256 - 2
 _WORDS = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"  # OpenAI's CLIP
 
-Chunk = tuple[tuple[int, float], ...]  # 77 pairs of token and weight
+Token = int | Tensor  # of the vocabulary, or a vector [D] of an embedding
+Chunk = tuple[tuple[Token, float], ...]  # 77 pairs of token and weight
+Find = Callable[[str], Tensor]  # the vectors [n, D] of a named embedding
 Use = Callable[[Part[Any]], AbstractContextManager[Any]]  # lends a loaded module, as Context.use does
 
 
@@ -43,8 +48,9 @@ class Encoding(NamedTuple):
 
 @torch.no_grad()
 def encode_prompt(
-    encoders: Sequence[Part[ClipConfig]], text: str, use: Use, *, layer: int | None = None, text_l: str | None = None
-) -> Encoding:
+    encoders: Sequence[Part[ClipConfig]], text: str, use: Use, *, layer: int | None = None, text_l: str | None = None,
+    files: Folders | None = None,
+) -> Encoding:  # fmt: skip
     """Encodes a prompt with the text encoders of a model; two of them (SDXL) are set side by side on the last axis.
 
     Args:
@@ -53,14 +59,17 @@ def encode_prompt(
         use: lends the module of a part.
         layer: the layer whose states are taken, -1 the last; None for the one the model was trained on.
         text_l: another prompt for CLIP-L, where there are two encoders.
+        files: where the embeddings are that the prompt names.
 
     Raises:
-        ValueError: there is no encoder, or the prompt asks for a textual inversion.
+        ValueError: there is no encoder, or an embedding is not of its width.
+        FileProblem: an embedding is not there.
     """
-    if not encoders:
-        raise ValueError("there is no text encoder to encode the prompt with; wire one from a checkpoint or CLIPLoader")
+    check_encoders(encoders)
     texts = [text if text_l is None or part.role != "clip_l" else text_l for part in encoders]
-    chunks = [tokenize(words, part.config.pad_token) for words, part in zip(texts, encoders, strict=True)]
+    chunks = [
+        tokenize(words, part.config.pad_token, finder(files, part)) for words, part in zip(texts, encoders, strict=True)
+    ]
     count = max(map(len, chunks))
     encodings: list[Encoding] = []
     for part, own in zip(encoders, chunks, strict=True):
@@ -76,31 +85,62 @@ def encode_chunks(model: ClipTextModel, chunks: Sequence[Chunk], layer: int | No
 
     The pooled output is the first chunk's. The empty prompt is encoded in the same batch, where there are weights.
     """
-    config = model.config
-    device = model.text_model.final_layer_norm.weight.device
-    weights = torch.tensor([[weight for _, weight in chunk] for chunk in chunks], device=device)[..., None]
     is_weighted = any(weight != 1 for chunk in chunks for _, weight in chunk)
-    batch = [*chunks, *tokenize("", config.pad_token)] if is_weighted else chunks
-    tokens = torch.tensor([[token for token, _ in chunk] for chunk in batch], device=device)
-    hidden, pooled = model(tokens, config.default_layer if layer is None else layer, config.final_norm)
-    z = hidden[: len(chunks)].float()
+    batch = [*chunks, *tokenize("", model.config.pad_token)] if is_weighted else chunks
+    hidden, pooled = states(model, batch, layer)
+    z = hidden[: len(chunks)]
     if is_weighted:
-        empty = hidden[-1].float()
+        weights, empty = weights_of(chunks).to(z), hidden[-1]
         z = torch.where(weights == 1, z, (z - empty) * weights + empty)
-    return Encoding(z.flatten(0, 1)[None], pooled[:1].float())
+    return Encoding(z.flatten(0, 1)[None], pooled[:1])
 
 
-def tokenize(text: str, pad: int) -> list[Chunk]:
+def states(model: ClipTextModel, chunks: Sequence[Chunk], layer: int | None = None) -> Encoded:
+    """What a text encoder makes of n chunks, float32: states [n, 77, D] before any weights, and pooled [n, P]."""
+    config = model.config
+    vectors = [
+        (row, column, token)
+        for row, chunk in enumerate(chunks)
+        for column, (token, _) in enumerate(chunk)
+        if isinstance(token, Tensor)
+    ]
+    ids = [[0 if isinstance(token, Tensor) else token for token, _ in chunk] for chunk in chunks]
+    tokens = torch.tensor(ids, device=model.text_model.final_layer_norm.weight.device)
+    hidden, pooled = model(tokens, config.default_layer if layer is None else layer, config.final_norm, vectors)
+    return Encoded(hidden.float(), pooled.float())
+
+
+def weights_of(chunks: Sequence[Chunk]) -> Tensor:
+    """The weights of chunks, [n, 77, 1]."""
+    return torch.tensor([[weight for _, weight in chunk] for chunk in chunks])[..., None]
+
+
+def check_encoders(encoders: Sequence[Part[ClipConfig]]) -> None:
+    """Raises ValueError when there is nothing to encode with."""
+    if not encoders:
+        raise ValueError("there is no text encoder to encode the prompt with; wire one from a checkpoint or CLIPLoader")
+
+
+def finder(files: Folders | None, part: Part[ClipConfig]) -> Find | None:
+    """Looks embeddings up for one text encoder; each file is read once. None where there are no folders."""
+    if files is None:
+        return None
+    return cache(lambda name: read_embedding(find_embedding(files, name), part))
+
+
+def tokenize(text: str, pad: int, find: Find | None = None) -> list[Chunk]:
     """Cuts a prompt into chunks of 77 tokens with their weights; `pad` fills the last.
 
-    A segment of fewer than 8 tokens that does not fit moves to the next chunk whole; a longer one is split.
+    A piece of fewer than 8 tokens that does not fit moves to the next chunk whole; a longer one is split.
 
-    Raises:
-        ValueError: the prompt asks for a textual inversion.
+    Args:
+        text: the prompt.
+        pad: the token after the end.
+        find: the vectors of an embedding; needed only where the prompt names one.
     """
-    chunks: list[list[tuple[int, float]]] = [[]]
-    for segment in segments(text):
-        group = [(token, segment.weight) for token in tokens_of(segment.text)]
+    chunks: list[list[tuple[Token, float]]] = [[]]
+    for piece, weight in ((piece, segment.weight) for segment in segments(text) for piece in pieces(segment.text)):
+        group = [(token, weight) for token in tokens_of_piece(piece, find)]
         may_split = len(group) >= WHOLE
         while group:
             room = CHUNK - 2 - len(chunks[-1])
@@ -111,7 +151,20 @@ def tokenize(text: str, pad: int) -> list[Chunk]:
                 chunks[-1] += group[:room]
                 group = group[room:]
             chunks.append([])
-    return [_filled(chunk, pad) for chunk in chunks]
+    return [filled(chunk, pad) for chunk in chunks]
+
+
+def tokens_of_piece(piece: Piece, find: Find | None) -> list[Token]:
+    """The tokens of a text, or the vectors of an embedding.
+
+    Raises:
+        ValueError: it is an embedding, and there is no `find`.
+    """
+    if not piece.is_embedding:
+        return [*tokens_of(piece.text)]
+    if find is None:
+        raise ValueError(f"the embedding {piece.text!r} cannot be looked up here; remove it from the prompt")
+    return list(find(piece.text).unbind())
 
 
 def tokens_of(text: str) -> list[int]:
@@ -119,9 +172,10 @@ def tokens_of(text: str) -> list[int]:
     return _tokenizer().encode(text, add_special_tokens=False).ids
 
 
-def _filled(chunk: list[tuple[int, float]], pad: int) -> Chunk:
-    filled = [(START, 1.0), *chunk, (END, 1.0)]
-    return tuple(filled + [(pad, 1.0)] * (CHUNK - len(filled)))
+def filled(chunk: Sequence[tuple[Token, float]], pad: int) -> Chunk:
+    """Up to 75 tokens with start, end and padding."""
+    whole = [(START, 1.0), *chunk, (END, 1.0)]
+    return (*whole, *[(pad, 1.0)] * (CHUNK - len(whole)))
 
 
 def vocabulary() -> tuple[dict[str, int], list[tuple[str, str]]]:

@@ -1,10 +1,10 @@
-"""Reading prompts: weights, nesting, escapes."""
+"""Reading prompts: weights, nesting, escapes, names of embeddings."""
 
 from __future__ import annotations
 
 import pytest
 
-from nodes.diffusion.prompts import segments
+from nodes.diffusion.prompts import embedding_names, pieces, segments
 
 
 @pytest.mark.parametrize(
@@ -33,10 +33,34 @@ def test_parentheses_weigh_what_they_hold(text: str, expected: list[tuple[str, f
     assert [tuple(segment) for segment in segments(text)] == expected
 
 
-@pytest.mark.parametrize("text", ["embedding:name", "a cat, embedding:dir/name, dog", "(embedding:name:1.2)"])
-def test_a_textual_inversion_is_named_as_unsupported(text: str) -> None:
-    with pytest.raises(ValueError, match=r"'embedding:.*not supported yet"):
-        segments(text)
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a cat", ["a cat"]),
+        ("embedding:name", [("name",)]),
+        ("a cat, embedding:dir/name, dog", ["a cat,", ("dir/name",), ", dog"]),
+        ("a\nembedding:one embedding:two.pt cat", ["a", ("one",), ("two.pt",), " cat"]),
+        ("embedding: name", [("name",)]),
+        ("embedding:name,, cat", [("name",), ",, cat"]),
+        ("embedding:one\ttab", [("one",), "\ttab"]),
+        ("(a,embedding:name) preembedding:x", ["(a,embedding:name) preembedding:x"]),
+        ("  ", []),
+    ],
+)
+def test_an_embedding_is_named_at_the_start_or_after_a_space(text: str, expected: list[str | tuple[str]]) -> None:
+    found = [(piece.text,) if piece.is_embedding else piece.text for piece in pieces(text)]
+    assert found == expected
+
+
+def test_each_embedding_of_a_prompt_is_named_once() -> None:
+    assert embedding_names("(embedding:a:1.2), embedding:b (x embedding:a)") == ["a", "b"]
+    assert embedding_names("a cat") == []
+
+
+@pytest.mark.parametrize("text", ["embedding:", "a cat embedding:, dog", "embedding: embedding:b"])
+def test_an_embedding_without_a_name_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="followed by no name"):
+        embedding_names(text)
 
 
 def test_hundreds_of_nested_parentheses_are_refused() -> None:

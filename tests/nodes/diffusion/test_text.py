@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
+from nodegraph.errors import FileProblem
+from nodegraph.files import Folders
 from nodes.diffusion import text as prompts
 from nodes.diffusion.architecture import ClipConfig
 from nodes.diffusion.checkpoints import Part, Role
@@ -131,6 +134,74 @@ def test_another_layer_can_be_asked_for(encoders: Encoders) -> None:
     default = encode_prompt(encoders.parts, "a cat", encoders.use)
     assert torch.equal(encode_prompt(encoders.parts, "a cat", encoders.use, layer=-2).tokens, default.tokens)
     assert not torch.equal(encode_prompt(encoders.parts, "a cat", encoders.use, layer=-1).tokens, default.tokens)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Folders:
+    """Embeddings of three vectors, for both encoders or too wide, and one longer than a chunk."""
+    home = tmp_path_factory.mktemp("home")
+    files = Folders.of(home)
+    folder = files.roots("embeddings")[0]
+    folder.mkdir(parents=True)
+    vectors = torch.randn(3, 16, generator=torch.Generator().manual_seed(0))
+    save_file({"clip_l": vectors, "clip_g": vectors + 1}, folder / "both.safetensors")
+    save_file({"emb_params": torch.randn(3, 24)}, folder / "wide.safetensors")
+    save_file({"emb_params": torch.randn(80, 16)}, folder / "long.safetensors")
+    return files
+
+
+def table(encoders: Encoders, role: str) -> torch.Tensor:
+    return encoders.models[role].text_model.embeddings.token_embedding.weight
+
+
+def test_an_embedding_takes_the_places_of_its_vectors(encoders: Encoders, files: Folders) -> None:
+    words = tokens_of("red blue green")
+    folder = files.roots("embeddings")[0]
+    save_file({role: table(encoders, role)[words].clone() for role in encoders.models}, folder / "words.safetensors")
+    for text, same in [
+        ("a embedding:words, cat", "a red blue green , cat"),
+        ("a (embedding:words:1.3) cat", "a (red blue green:1.3) cat"),
+        ("(cat:0.9) " * 74 + "embedding:words", "(cat:0.9) " * 74 + "(red blue green:1)"),
+    ]:
+        found = encode_prompt(encoders.parts, text, encoders.use, files=files, layer=-1)
+        expected = encode_prompt(encoders.parts, same, encoders.use, layer=-1)
+        torch.testing.assert_close(found.tokens, expected.tokens)
+        torch.testing.assert_close(found.pooled, expected.pooled)
+
+
+def test_each_encoder_takes_its_own_vectors(encoders: Encoders, files: Folders) -> None:
+    for part, shift in zip(encoders.parts, (0.0, 1.0), strict=True):
+        (chunk,) = tokenize("a embedding:both", part.config.pad_token, prompts.finder(files, part))
+        vectors = torch.stack([token for token, _ in chunk if isinstance(token, torch.Tensor)])
+        wanted = torch.randn(3, 16, generator=torch.Generator().manual_seed(0)) + shift
+        assert torch.equal(vectors, wanted) and [type(token) for token, _ in chunk[:5]] == [
+            int,
+            int,
+            *[torch.Tensor] * 3,
+        ]
+
+
+def test_a_short_embedding_moves_whole_and_a_long_one_is_split(encoders: Encoders, files: Folders) -> None:
+    find = prompts.finder(files, encoders.parts[0])
+
+    def places(text: str) -> list[int]:
+        return [sum(isinstance(token, torch.Tensor) for token, _ in chunk) for chunk in tokenize(text, END, find)]
+
+    assert places("cat " * 72 + "embedding:both") == [3]
+    assert places("cat " * 73 + "embedding:both") == [0, 3]
+    assert places("cat " * 73 + "embedding:long") == [2, 75, 3]
+
+
+def test_unknown_and_wide_embeddings_are_told_before_any_weight_is_loaded(encoders: Encoders, files: Folders) -> None:
+    def use(part: Part[Any]) -> Any:
+        raise AssertionError("weights were asked for")
+
+    with pytest.raises(FileProblem, match=r"'bth'.* did you mean 'both'"):
+        encode_prompt(encoders.parts, "embedding:bth", use, files=files)
+    with pytest.raises(ValueError, match=r"width 24, and this text encoder \(clip_l\) takes 16"):
+        encode_prompt(encoders.parts, "embedding:wide", use, files=files)
+    with pytest.raises(ValueError, match="'both' cannot be looked up here"):
+        encode_prompt(encoders.parts, "embedding:both", use)
 
 
 def test_no_encoder_is_a_sentence() -> None:
