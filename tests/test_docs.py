@@ -192,7 +192,7 @@ def test_the_reference_of_the_nodes_is_up_to_date():
 
 def test_the_design_names_every_module():
     page = (ROOT / "docs" / "design.md").read_text("utf-8")
-    named = set(re.findall(r"`([a-z]+)/?`", page))
+    named = set(re.findall(r"`([a-z0-9_]+)/?`", page))
     for folder in ("nodegraph", "nodes", "nodes/diffusion"):
         modules = {path.stem for path in (ROOT / folder).glob("*.py")}
         assert modules - {"__init__", "__main__"} <= named

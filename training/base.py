@@ -33,7 +33,7 @@ CONFIG = UNetConfig(
 )  # fmt: skip
 _UNCONDITIONAL = 0.1  # share of empty prompts, for classifier-free guidance
 _OFFSET = 0.05  # noise of whole channels, so that brightness is learnt
-_OTHER_SIZES = {"wide": 0.06, "tall": 0.05, "big": 0.07}  # share of the steps of the second half
+_OTHER_SIZES = {"wide": 0.06, "tall": 0.05, "big": 0.12}  # share of the steps of the second half
 _LONG = 77  # tokens of a prompt when it is used; most training takes shorter ones
 PROMPTS = (
     "a large red sphere on a blue background", "a small yellow star on the left on a purple background",
@@ -120,7 +120,7 @@ def prompts(scenes: Sequence[Scene], rng: random.Random) -> list[str]:
 
 def alphas(device: torch.device | str = "cpu") -> Tensor:
     """SD1's cumulative signal, [1000]."""
-    return (1 / (model_sigmas() ** 2 + 1)).to(device)
+    return (1 / (model_sigmas() ** 2 + 1)).float().to(device)
 
 
 def noised(z: Tensor, t: Tensor | None = None, offset: float = _OFFSET) -> tuple[Tensor, Tensor, Tensor]:

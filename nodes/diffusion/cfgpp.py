@@ -16,13 +16,20 @@ from nodes.diffusion.multistep import refined_weights
 
 def euler_cfg_pp(
     denoise: GuidedDenoise, x: Tensor, sigmas: Tensor, noise: NoiseSource, on_step: OnStep,
-    *, eta: float = 0.0, s_noise: float = 1.0,
+    *, eta: float = 0.0, s_noise: float = 1.0, from_x: bool = False,
 ) -> Tensor:  # fmt: skip
-    """Euler (the paper's algorithm 2); with `eta` it goes below the next sigma and is noised up again."""
+    """Euler (the paper's algorithm 2); with `eta` it goes below the next sigma and is noised up again.
+
+    With `from_x` the step goes from x, along the noise predicted without the prompt less the guidance (ComfyUI's
+    alternative version).
+    """
     for i, (sigma, sigma_next) in enumerate(pairwise(sigmas)):
         x0, uncond = denoise(x, sigma)
         down, up = ancestral_step(sigma, sigma_next, eta)
-        x = x0 + down * slope(x, sigma, uncond)
+        if from_x:
+            x = x + slope(x - x0 + uncond, sigma, x0) * (down - sigma)
+        else:
+            x = x0 + down * slope(x, sigma, uncond)
         if up > 0:
             x = x + noise(sigma, sigma_next) * s_noise * up
         on_step(i, x0)

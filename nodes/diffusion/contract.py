@@ -39,7 +39,7 @@ class Sampler(Protocol):
         """Walks x [B, C, h, w] from sigmas[0] to sigmas[-1], out of place.
 
         `sigmas` is [steps + 1], descending, on the CPU; only the last may be 0. A deterministic sampler never calls
-        `noise`.
+        `noise`. What functions take beyond this, how stochastic they are or their order, has defaults.
         """
         ...
 

@@ -2,50 +2,54 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from nodes.diffusion.contract import Estimate, GuidedDenoise
-from nodes.diffusion.schedules import t_of_sigma
+from nodes.diffusion.parametrisation import Parametrisation
+from nodes.diffusion.tweaks import NO_TWEAKS, Tweaks
 
 
 class Predict(Protocol):
     """A denoiser that is still to be told the prompt."""
 
-    def __call__(self, x: Tensor, sigma: Tensor, context: Tensor, y: Tensor | None) -> Tensor:
+    def __call__(self, x: Tensor, sigma: Tensor, context: Tensor, y: Tensor | None, tweaks: Tweaks) -> Tensor:
         """Estimates x0 [B, C, h, w] of x at a scalar sigma under `context` [B, T, D] and, for SDXL, `y` [B, A]."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class UNetDenoiser:
-    """A UNet that predicts noise or v at a training step, as a `Predict`.
+    """A UNet as a `Predict`.
 
     Attributes:
-        unet: called as unet(x, timesteps [B], context=, y=); takes and returns float32, whatever it computes in.
-        table: the sigmas it was trained on.
-        prediction: what it returns.
+        unet: called as unet(x, timesteps [B], context=, y=, tweaks=); takes and returns float32, whatever it computes
+            in.
+        parametrisation: what it is told and how its output is read.
     """
 
     unet: nn.Module
-    table: Tensor
-    prediction: Literal["eps", "v"] = "eps"
+    parametrisation: Parametrisation
 
-    def __call__(self, x: Tensor, sigma: Tensor, context: Tensor, y: Tensor | None = None) -> Tensor:
-        """x0 = x - sigma * eps (k-diffusion, `DiscreteEpsDDPMDenoiser`), or from v (Salimans & Ho 2022, section 4)."""
-        size = (sigma**2 + 1).sqrt()
-        timesteps = torch.full((len(x),), float(t_of_sigma(sigma, self.table)), device=x.device)
-        output = self.unet(x / size, timesteps, context=context, y=y)
-        if self.prediction == "v":
-            return x / size**2 - output * (sigma / size)
-        return x - output * sigma
+    def __call__(
+        self, x: Tensor, sigma: Tensor, context: Tensor, y: Tensor | None = None, tweaks: Tweaks = NO_TWEAKS
+    ) -> Tensor:
+        """x0 (k-diffusion, `DiscreteEpsDDPMDenoiser`, and its kin for other parametrisations)."""
+        told = float(self.parametrisation.timestep(sigma))
+        timesteps = torch.full((len(x),), told, device=x.device)
+        output = self.unet(self.parametrisation.scaled(x, sigma), timesteps, context=context, y=y, tweaks=tweaks)
+        return self.parametrisation.estimate(x, sigma, output)
 
 
-def masked(denoise: GuidedDenoise, mask: Tensor, latent: Tensor, noise: Tensor) -> GuidedDenoise:
+def masked(
+    denoise: GuidedDenoise, mask: Tensor, latent: Tensor, noise: Tensor,
+    mask_at: Callable[[Tensor, Tensor], Tensor] | None = None,
+) -> GuidedDenoise:  # fmt: skip
     """Keeps `latent` where `mask` is 0: there each call sees it noised to sigma, and each x0 has it.
 
     Source: Lugmayr et al. 2022, "RePaint", eq. 8, without resampling.
@@ -55,12 +59,13 @@ def masked(denoise: GuidedDenoise, mask: Tensor, latent: Tensor, noise: Tensor) 
         mask: [B, 1, h, w] in 0..1, see `fit_mask`.
         latent: [B, C, h, w], scaled as the UNet sees it.
         noise: of the same shape.
+        mask_at: the mask at a sigma, where it changes on the way.
     """
-    kept = 1 - mask
 
     def blended(x: Tensor, sigma: Tensor) -> Estimate:
-        x0, uncond = denoise(x * mask + (latent + noise * sigma) * kept, sigma)
-        return Estimate(x0 * mask + latent * kept, uncond)
+        now = mask if mask_at is None else mask_at(mask, sigma)
+        x0, uncond = denoise(x * now + (latent + noise * sigma) * (1 - now), sigma)
+        return Estimate(x0 * now + latent * (1 - now), uncond)
 
     return blended
 

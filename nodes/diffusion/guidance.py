@@ -1,77 +1,202 @@
-"""Classifier-free guidance: from two lists of prompts and a scale to estimates of x0."""
+"""From prompts and scales to estimates of x0: the UNet's estimates under each prompt, and how guidance joins them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from nodes.diffusion.architecture import Family, UNetConfig
-from nodes.diffusion.contract import Estimate, GuidedDenoise
-from nodes.diffusion.denoiser import Predict, repeat_to
-from nodes.diffusion.unet import timestep_embedding
-from nodes.types import Cond
+from nodes.diffusion.conds import Area, Prompt
+from nodes.diffusion.contract import Estimate
+from nodes.diffusion.denoiser import Predict
+from nodes.diffusion.patches import Hooks
+from nodes.diffusion.tweaks import NO_TWEAKS, Tweaks
 
-_MODEL_NAMES = {"sd1": "SD1", "sd2": "SD2", "sdxl": "SDXL", "sdxl_refiner": "SDXL refiner"}
-_ENCODER_OF_WIDTH = {
-    768: " (an SD1 text encoder)",
-    1024: " (an SD2 text encoder)",
-    1280: " (the text encoder of the SDXL refiner)",
-    2048: " (an SDXL text encoder)",
-}
-_FIX = "encode the prompt with the CLIP of the model's own checkpoint"
-_SIZE_FEATURES = 256
 _LONGEST_REPEAT = 4
 """Tokens are repeated at most so often to share a forward; beyond that a second forward costs less."""
-
-Side = Literal["positive", "negative"]
+_NEARLY_NOTHING = 1e-37  # where no prompt applies x0 is 0, as in ComfyUI, not 0/0
 
 
 @dataclass(frozen=True, slots=True)
-class Prompt:
-    """One conditioning, ready for the UNet.
+class Guidance:
+    """The prompts of a run by side (`positive`, `negative`, ...), and what steers by them.
 
     Attributes:
-        context: [B, T, D].
-        y: [B, A], or None for models without a vector.
-        strength: its share among the prompts of its side.
+        predict: the UNet's estimate of x0 under a prompt.
+        sides: the prompts of each side.
+        hooks: what patches of the model change.
+        wants_uncond: evaluate the negative side even where it has no part in the estimate, since a sampler asks for it.
     """
 
-    context: Tensor
-    y: Tensor | None = None
-    strength: float = 1.0
+    predict: Predict
+    sides: Mapping[str, Sequence[Prompt]]
+    hooks: Hooks
+    wants_uncond: bool = False
+
+    def estimates(
+        self, x: Tensor, sigma: Tensor, names: Sequence[str | None], tweaks: Tweaks | None = None
+    ) -> list[Tensor]:
+        """x0 under each side named, zeros for None. Sides share forwards where shapes allow."""
+        return self.under(x, sigma, [() if name is None else self.sides[name] for name in names], tweaks)
+
+    def under(
+        self, x: Tensor, sigma: Tensor, sides: Sequence[Sequence[Prompt]], tweaks: Tweaks | None = None
+    ) -> list[Tensor]:
+        """x0 under the prompts of each side, zeros for a side without any."""
+        tweaks = self.hooks.tweaks if tweaks is None else tweaks
+        level = float(sigma)
+        jobs = [(side, prompt) for side, prompts in enumerate(sides) for prompt in prompts
+                if prompt.applies_at(level)]  # fmt: skip
+        found = [_Sum(x) for _ in sides]
+        for group in _groups([prompt for _, prompt in jobs], x):
+            members = [jobs[place] for place in group]
+            outputs = _forward(self.predict, x, sigma, members, tweaks)
+            for (side, prompt), output in zip(members, outputs, strict=True):
+                found[side].add(prompt, output)
+        return [total.mean() for total in found]
+
+    def one_side(self, x: Tensor, sigma: Tensor) -> Estimate:
+        """The positive side alone."""
+        return self._joined(x, sigma, 1.0, False)
+
+    def cfg(self, x: Tensor, sigma: Tensor, scale: float) -> Estimate:
+        """x0 = uncond + scale * (cond - uncond) (Ho & Salimans 2022, eq. 6 with w = scale - 1).
+
+        At scale 1 the negative side has no part and is not evaluated unless something asks for it.
+        """
+        is_guided = self.wants_uncond or self.hooks.needs_uncond or not math.isclose(scale, 1.0)
+        return self._joined(x, sigma, scale, is_guided)
+
+    def dual(self, x: Tensor, sigma: Tensor, scale: float, middle_scale: float, *, nested: bool) -> Estimate:
+        """Two prompts and a negative one (Brooks et al. 2023, "InstructPix2Pix", eq. 3).
+
+        Args:
+            scale: from the middle prompt to the positive one.
+            middle_scale: from the negative prompt to the middle one; `nested`: to what the first two give.
+        """
+        is_needed = nested or self.wants_uncond or self.hooks.needs_uncond or not math.isclose(middle_scale, 1.0)
+        negative, middle, positive = self.estimates(
+            x, sigma, ("negative" if is_needed else None, "middle", "positive")
+        )  # fmt: skip
+        if nested:
+            inner = self.join(x, sigma, positive, middle, scale, "positive", "middle")
+            return Estimate(negative + middle_scale * (inner - negative), negative)
+        outer = self.join(x, sigma, middle, negative, middle_scale, "middle", "negative")
+        return Estimate(outer + (positive - middle) * scale, negative)
+
+    def perp_neg(self, x: Tensor, sigma: Tensor, scale: float, neg_scale: float) -> Estimate:
+        """Only that part of the negative prompt counts that is perpendicular to the positive one.
+
+        Source: Armandpour et al. 2023, "Re-imagine the Negative Prompt Algorithm" (arXiv:2304.04968).
+        """
+        found = self.estimates(x, sigma, ("positive", "negative", "empty"))
+        for change in self.hooks.before:
+            found = change(found, self._moment(x, sigma, scale, "positive", "negative"))
+        positive, negative, empty = found
+        x0 = perpendicular(positive, negative, empty, scale, neg_scale)
+        for change in self.hooks.after:
+            x0 = change(x0, positive, negative, self._moment(x, sigma, scale, "positive", "negative"))
+        return Estimate(x0, negative)
+
+    def join(
+        self, x: Tensor, sigma: Tensor, cond: Tensor, uncond: Tensor, scale: float, positive: str, negative: str
+    ) -> Tensor:
+        """Guidance from one estimate to another as the patches want it."""
+        moment = self._moment(x, sigma, scale, positive, negative)
+        combine = self.hooks.combine
+        x0 = uncond + (cond - uncond) * scale if combine is None else combine(cond, uncond, moment)
+        for change in self.hooks.after:
+            x0 = change(x0, cond, uncond, moment)
+        return x0
+
+    def _joined(self, x: Tensor, sigma: Tensor, scale: float, is_guided: bool) -> Estimate:
+        found = self.estimates(x, sigma, ("positive", "negative" if is_guided else None))
+        for change in self.hooks.before:
+            found = change(found, self._moment(x, sigma, scale, "positive", "negative"))
+        cond, uncond = found
+        return Estimate(self.join(x, sigma, cond, uncond, scale, "positive", "negative"), uncond)
+
+    def _moment(self, x: Tensor, sigma: Tensor, scale: float, positive: str, negative: str) -> Moment:
+        return Moment(x, sigma, scale, self, positive, negative)
 
 
-def guided(
-    predict: Predict, positive: Sequence[Prompt], negative: Sequence[Prompt], cfg: float, *, wants_uncond: bool = False
-) -> GuidedDenoise:
-    """x0 = uncond + cfg * (cond - uncond) (Ho & Salimans 2022, eq. 6 with w = cfg - 1).
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """One evaluation, as patches of guidance see it.
 
-    A side with several prompts is their mean weighed by strength. Both sides share one forward where their shapes
-    allow; at cfg = 1 the negative side has no part and is not evaluated unless
-    `wants_uncond`; `uncond` is x0 then.
+    Attributes:
+        x, sigma: what was asked.
+        scale: of the guidance.
+        guidance: to ask more.
+        positive, negative: the names of the sides.
     """
-    is_guided = wants_uncond or not math.isclose(cfg, 1.0)
-    prompts = [*positive, *negative] if is_guided else list(positive)
-    groups = _groups(prompts)
 
-    def denoise(x: Tensor, sigma: Tensor) -> Estimate:
-        estimates = _evaluate(predict, x, sigma, prompts, groups)
-        cond = _mean(estimates[: len(positive)], positive)
-        if not is_guided:
-            return Estimate(cond, cond)
-        uncond = _mean(estimates[len(positive) :], negative)
-        return Estimate(uncond + (cond - uncond) * cfg, uncond)
+    x: Tensor
+    sigma: Tensor
+    scale: float
+    guidance: Guidance
+    positive: str
+    negative: str
 
-    return denoise
+    def again(self, name: str, x: Tensor, tweaks: Tweaks | None = None) -> Tensor:
+        """x0 under one side once more, for another x or with the UNet changed."""
+        return self.guidance.estimates(x, self.sigma, (name,), tweaks)[0]
+
+    def under(self, prompts: Sequence[Prompt]) -> Tensor:
+        """x0 under other prompts."""
+        return self.guidance.under(self.x, self.sigma, (prompts,))[0]
 
 
-def _groups(prompts: Sequence[Prompt]) -> list[list[int]]:
-    """The prompts, by place, that can share a forward.
+def perpendicular(positive: Tensor, negative: Tensor, empty: Tensor, scale: float, neg_scale: float) -> Tensor:
+    """See `Guidance.perp_neg`."""
+    towards, away = positive - empty, negative - empty
+    length = towards.norm() ** 2
+    along = (away * towards).sum() / length * towards if length > 0 else torch.zeros_like(away)
+    return empty + scale * (towards - (away - along) * neg_scale)
+
+
+class _Sum:
+    """The weighted mean of what prompts give, pixel by pixel."""
+
+    def __init__(self, x: Tensor) -> None:
+        self._x = x
+        self._only: tuple[Prompt, Tensor] | None = None
+        self._total: Tensor | None = None
+        self._weight: Tensor | None = None
+
+    def add(self, prompt: Prompt, output: Tensor) -> None:
+        """Another prompt's estimate, [B, C, h, w] of its area."""
+        is_first = self._total is None and self._only is None
+        if is_first and prompt.area is None and isinstance(prompt.strength, float) and prompt.strength == 1.0:
+            self._only = prompt, output
+            return
+        if self._only is not None:
+            first, self._only = self._only, None
+            self._put(*first)
+        self._put(prompt, output)
+
+    def mean(self) -> Tensor:
+        """x0, 0 where no prompt applies."""
+        if self._only is not None:
+            return self._only[1]
+        if self._total is None or self._weight is None:
+            return torch.zeros_like(self._x)
+        return self._total / self._weight
+
+    def _put(self, prompt: Prompt, output: Tensor) -> None:
+        if self._total is None or self._weight is None:
+            self._total = torch.zeros_like(self._x)
+            self._weight = torch.full_like(self._x, _NEARLY_NOTHING)
+        area = prompt.area or Area(self._x.shape[-2], self._x.shape[-1], 0, 0)
+        area.of(self._total).add_(output * prompt.strength)
+        area.of(self._weight).add_(prompt.strength)
+
+
+def _groups(prompts: Sequence[Prompt], x: Tensor) -> Iterable[list[int]]:
+    """The prompts, by place, that can share a forward: of one size, and of lengths that meet.
 
     Attention does not change when all its tokens are repeated equally often, so lengths meet at their lcm.
     """
@@ -79,7 +204,8 @@ def _groups(prompts: Sequence[Prompt]) -> list[list[int]]:
     for place, prompt in enumerate(prompts):
         for group in groups:
             lengths = [prompts[other].context.shape[1] for other in group] + [prompt.context.shape[1]]
-            if math.lcm(*lengths) <= _LONGEST_REPEAT * min(lengths):
+            fits = math.lcm(*lengths) <= _LONGEST_REPEAT * min(lengths)
+            if fits and _size(prompts[group[0]], x) == _size(prompt, x):
                 group.append(place)
                 break
         else:
@@ -87,92 +213,20 @@ def _groups(prompts: Sequence[Prompt]) -> list[list[int]]:
     return groups
 
 
-def _evaluate(
-    predict: Predict, x: Tensor, sigma: Tensor, prompts: Sequence[Prompt], groups: Iterable[Sequence[int]]
-) -> list[Tensor]:
-    """The estimates under each prompt, one forward a group."""
-    estimates: dict[int, Tensor] = {}
-    for group in groups:
-        members = [prompts[place] for place in group]
-        length = math.lcm(*[member.context.shape[1] for member in members])
-        context = torch.cat([m.context.repeat(1, length // m.context.shape[1], 1) for m in members])
-        vectors = [member.y for member in members if member.y is not None]
-        y = torch.cat(vectors) if vectors else None
-        output = predict(x.repeat(len(members), 1, 1, 1), sigma, context, y)
-        estimates.update(zip(group, output.chunk(len(members)), strict=True))
-    return [estimates[place] for place in range(len(prompts))]
+def _size(prompt: Prompt, x: Tensor) -> tuple[int, ...]:
+    return tuple(x.shape[-2:]) if prompt.area is None else prompt.area[:2]
 
 
-def _mean(estimates: Sequence[Tensor], prompts: Sequence[Prompt]) -> Tensor:
-    total = sum(prompt.strength for prompt in prompts)
-    weighed = [estimate * prompt.strength for estimate, prompt in zip(estimates, prompts, strict=True)]
-    return torch.stack(weighed).sum(dim=0) / (total + 1e-37)  # strengths that are all 0 give 0, as in ComfyUI, not 0/0
-
-
-def prepare(conds: Sequence[Cond], side: Side, config: UNetConfig, family: Family, latent: Tensor) -> list[Prompt]:
-    """A CONDITIONING as the UNet takes it, on the device of `latent` [B, C, h, w] and repeated to its batch.
-
-    Raises:
-        ValueError: it is empty, or was encoded for another kind of model; both sides are named.
-    """
-    if not conds:
-        raise ValueError(f"the {side} conditioning is empty; connect a prompt")
-    prompts: list[Prompt] = []
-    for cond in conds:
-        width = cond.tokens.shape[-1]
-        if width != config.context_dim:
-            raise ValueError(
-                f"{side} conditioning has {width} features{_ENCODER_OF_WIDTH.get(width, '')} but this "
-                f"{_MODEL_NAMES[family]} model expects {config.context_dim}; {_FIX}"
-            )
-        y = _vector(cond, side, config, family, latent)
-        context = repeat_to(cond.tokens.to(latent), len(latent))
-        prompts.append(Prompt(context, y, float(cond.options.get("strength", 1.0))))
-    return prompts
-
-
-def check_latent(latent: Tensor, config: UNetConfig, family: Family) -> None:
-    """Raises ValueError where a latent [B, C, h, w] is not of the model's kind."""
-    if latent.ndim != 4 or latent.shape[1] != config.in_channels:
-        has = f"{latent.shape[1]} channels" if latent.ndim == 4 else f"the shape {tuple(latent.shape)}"
-        raise ValueError(
-            f"the latent has {has} but this {_MODEL_NAMES[family]} model takes [B, {config.in_channels}, h, w]; "
-            "make it with the VAE of the model's own checkpoint or an empty latent"
-        )
-
-
-def _vector(cond: Cond, side: Side, config: UNetConfig, family: Family, latent: Tensor) -> Tensor | None:
-    """SDXL's vector conditioning [B, A]: the pooled text, then the features of the picture's sizes.
-
-    Source: Podell et al. 2023, "SDXL", section 2.2 (sizes, crop); generative-models of Stability AI (the refiner's
-    aesthetic score).
-    """
-    if config.adm_in_channels is None:
-        return None
-    sizes = _sizes(cond, side, family, latent)
-    expected = config.adm_in_channels - len(sizes) * _SIZE_FEATURES
-    if cond.pooled is None:
-        raise ValueError(
-            f"{side} conditioning has no pooled output but this {_MODEL_NAMES[family]} model needs one of "
-            f"{expected} features; {_FIX}"
-        )
-    if cond.pooled.shape[-1] != expected:
-        raise ValueError(
-            f"{side} conditioning has a pooled output of {cond.pooled.shape[-1]} features but this "
-            f"{_MODEL_NAMES[family]} model expects {expected}; {_FIX}"
-        )
-    pooled = repeat_to(cond.pooled.to(latent), len(latent))
-    features = timestep_embedding(torch.tensor(sizes), _SIZE_FEATURES).flatten()
-    return torch.cat([pooled, features.to(latent).expand(len(latent), -1)], dim=1)
-
-
-def _sizes(cond: Cond, side: Side, family: Family, latent: Tensor) -> list[float]:
-    """The numbers SDXL (6) and its refiner (5) are told; by default those of the picture being made."""
-    options = cond.options
-    height, width = options.get("height", latent.shape[2] * 8), options.get("width", latent.shape[3] * 8)
-    common = [height, width, options.get("crop_h", 0), options.get("crop_w", 0)]
-    if family == "sdxl_refiner":
-        numbers = [*common, options.get("aesthetic_score", 6.0 if side == "positive" else 2.5)]
-    else:
-        numbers = [*common, options.get("target_height", height), options.get("target_width", width)]
-    return [float(number) for number in numbers]
+def _forward(
+    predict: Predict, x: Tensor, sigma: Tensor, members: Sequence[tuple[int, Prompt]], tweaks: Tweaks
+) -> Sequence[Tensor]:
+    """The estimates under prompts that share a forward."""
+    prompts = [prompt for _, prompt in members]
+    length = math.lcm(*[prompt.context.shape[1] for prompt in prompts])
+    context = torch.cat([prompt.context.repeat(1, length // prompt.context.shape[1], 1) for prompt in prompts])
+    vectors = [prompt.y for prompt in prompts if prompt.y is not None]
+    parts = torch.cat([x if prompt.area is None else prompt.area.of(x) for prompt in prompts])
+    if tweaks is not NO_TWEAKS:
+        tweaks = replace(tweaks, sides=tuple(side for side, _ in members), sigma=float(sigma))
+    output = predict(parts, sigma, context, torch.cat(vectors) if vectors else None, tweaks)
+    return output.chunk(len(members))

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,6 +23,7 @@ ADAMS_BASHFORTH = (
 )
 """Weights of the newest slope, the one before it, ... for equal steps, by order (Hairer et al. 1993, III.1)."""
 
+_KEPT = 4  # slopes
 Weights = Callable[[list[float], int], Sequence[float]]
 """From all sigmas and the number of the step: how much the newest slope, the one before, ... count in its mean."""
 
@@ -35,25 +37,28 @@ def _sample_slopes(denoise: Denoise, x: Tensor, sigmas: Tensor, on_step: OnStep,
     slopes: list[Tensor] = []
     for i, (sigma, sigma_next) in enumerate(pairwise(sigmas)):
         x0 = denoise(x, sigma)
-        slopes = [slope(x, sigma, x0), *slopes[:3]]
         shares = weights(levels, i) if sigma_next > 0 else [1.0]
+        slopes = [slope(x, sigma, x0), *slopes]
         mean = sum(share * d for share, d in zip(shares, slopes, strict=False))
+        slopes = slopes[: max(len(shares), _KEPT)]
         x = x + mean * (sigma_next - sigma)
         on_step(i, x0)
     return x
 
 
-def lms(denoise: Denoise, x: Tensor, sigmas: Tensor, noise: NoiseSource, on_step: OnStep) -> Tensor:
-    """Linear multistep of order 4: Adams-Bashforth on the sigmas as they are spaced (k-diffusion, `sample_lms`)."""
-    return _sample_slopes(denoise, x, sigmas, on_step, _lms_weights)
+def lms(denoise: Denoise, x: Tensor, sigmas: Tensor, noise: NoiseSource, on_step: OnStep, *, order: int = 4) -> Tensor:
+    """Linear multistep: Adams-Bashforth on the sigmas as they are spaced (k-diffusion, `sample_lms`)."""
+    return _sample_slopes(denoise, x, sigmas, on_step, lambda sigmas, i: _lms_weights(sigmas, i, order))
 
 
-def _lms_weights(sigmas: list[float], i: int) -> Sequence[float]:
-    nodes = sigmas[max(0, i - 3) : i + 1][::-1]
+def _lms_weights(sigmas: list[float], i: int, order: int) -> Sequence[float]:
+    nodes = sigmas[max(0, i + 1 - order) : i + 1][::-1]
     start, end = sigmas[i], sigmas[i + 1]
-    # Two Gauss-Legendre points integrate the cubic Lagrange polynomials exactly.
-    points = [(start + end) / 2 + sign * (end - start) / (2 * math.sqrt(3)) for sign in (-1, 1)]
-    return [sum(_lagrange(nodes, j, point) for point in points) / 2 for j in range(len(nodes))]
+    # As many Gauss-Legendre points as make the Lagrange polynomials' integrals exact.
+    places, shares = np.polynomial.legendre.leggauss((len(nodes) + 1) // 2)
+    points = ((start + end) / 2 + places * (end - start) / 2).tolist()
+    return [sum(share * _lagrange(nodes, j, point) for point, share in zip(points, shares / 2, strict=True))
+            for j in range(len(nodes))]  # fmt: skip
 
 
 def _lagrange(nodes: Sequence[float], j: int, at: float) -> float:

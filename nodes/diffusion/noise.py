@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from nodes.diffusion.contract import NoiseSource
+from nodes.types import LatentValue, NoiseValue
 
 _TREE_DIGITS = 6  # torchsde cuts its path at such places; it warns of a query beyond its rounded ends
 
@@ -35,6 +36,24 @@ def initial_noise(shape: Sequence[int], seed: int, batch_index: Sequence[int] | 
         if place in wanted:
             drawn[place] = item
     return torch.cat([drawn[place] for place in batch_index])
+
+
+def latent_noise(latent: LatentValue, noise: NoiseValue) -> Tensor:
+    """The unit noise a latent starts from: of its shape, float32 on the CPU."""
+    shape = latent.samples.shape
+    if not noise.is_drawn:
+        return torch.zeros(shape)
+    if not noise.is_each:
+        return initial_noise(shape, noise.seed, latent.batch_index)
+    return torch.cat([initial_noise((1, *shape[1:]), seed) for seed in seeds_of(latent, noise)])
+
+
+def seeds_of(latent: LatentValue, noise: NoiseValue) -> tuple[int, ...]:
+    """The seed of all the batch, or the seed of each item."""
+    if not noise.is_each:
+        return (noise.seed,)
+    places = range(len(latent.samples)) if latent.batch_index is None else latent.batch_index
+    return tuple((noise.seed + place) % 2**64 for place in places)
 
 
 def step_noise(x: Tensor, seed: int) -> NoiseSource:

@@ -6,11 +6,13 @@ Multistep methods are in `multistep.py` and `unipc.py`. Where no other source is
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 from types import MappingProxyType
+from typing import Any
 
+import torch
 from torch import Tensor
 
 from nodegraph.errors import did_you_mean
@@ -27,9 +29,10 @@ from nodes.diffusion.contract import (
 )
 from nodes.diffusion.names import SAMPLERS as NAMES
 from nodes.diffusion.noise import brownian_noise, step_noise
-from nodes.diffusion.schedules import sigma_at_percent
+from nodes.diffusion.parametrisation import Parametrisation
 
 _BROWNIAN = ("dpmpp_sde", "dpmpp_2m_sde", "dpmpp_3m_sde")
+_RANDOM_BETWEEN = 0.2, 0.8  # percents between which sa_solver is stochastic by default
 
 
 def sampler_of(name: str) -> Sampler:
@@ -44,18 +47,19 @@ def sampler_of(name: str) -> Sampler:
     return SAMPLERS[name]
 
 
-def sampler_for(name: str, table: Tensor) -> GuidedSampler:
-    """The sampler of that name for a model trained on a table of sigmas.
+def sampler_for(name: str, parametrisation: Parametrisation, options: Mapping[str, Any]) -> GuidedSampler:
+    """The sampler of that name for a model, with the options of its function.
 
     Raises:
         ValueError: there is none; the message names the nearest.
     """
     if name in CFG_PP:
-        return CFG_PP[name]
-    sampler = sampler_of(name)
+        return partial(CFG_PP[name], **options)
     if name.startswith("sa_solver"):  # stochastic in the middle of the way alone
-        between = sigma_at_percent(0.2, table), sigma_at_percent(0.8, table)
-        sampler = partial(adams.sa_solver, between=between, again=name.endswith("pece"))
+        options = {"percents": _RANDOM_BETWEEN, "again": name.endswith("pece"), **options}
+        first, last = options.pop("percents")
+        options["between"] = parametrisation.sigma_at(first), parametrisation.sigma_at(last)
+    sampler: Sampler = partial(sampler_of(name), **options)
 
     def walk(denoise: GuidedDenoise, x: Tensor, sigmas: Tensor, noise: NoiseSource, on_step: OnStep) -> Tensor:
         return sampler(lambda x, sigma: denoise(x, sigma).x0, x, sigmas, noise, on_step)
@@ -63,11 +67,17 @@ def sampler_for(name: str, table: Tensor) -> GuidedSampler:
     return walk
 
 
-def noise_for(name: str, x: Tensor, sigmas: Tensor, seed: int) -> NoiseSource:
-    """Where a sampler takes its noise from; some from one Brownian path, with `_gpu` drawn on the device of x."""
+def noise_for(name: str, x: Tensor, sigmas: Tensor, seeds: Sequence[int]) -> NoiseSource:
+    """Where a sampler takes its noise from; some from one Brownian path, with `_gpu` drawn on the device of x.
+
+    With a seed for each item of the batch, each has a source of its own.
+    """
+    if len(seeds) > 1:
+        sources = [noise_for(name, item[None], sigmas, (seed,)) for item, seed in zip(x, seeds, strict=True)]
+        return lambda sigma, sigma_next: torch.cat([source(sigma, sigma_next) for source in sources])
     if not name.startswith(_BROWNIAN):
-        return step_noise(x, seed)
-    return brownian_noise(x, sigmas, seed, x.device if name.endswith("_gpu") else "cpu")
+        return step_noise(x, seeds[0])
+    return brownian_noise(x, sigmas, seeds[0], x.device if name.endswith("_gpu") else "cpu")
 
 
 def euler(denoise: Denoise, x: Tensor, sigmas: Tensor, noise: NoiseSource, on_step: OnStep) -> Tensor:
@@ -82,14 +92,17 @@ def euler(denoise: Denoise, x: Tensor, sigmas: Tensor, noise: NoiseSource, on_st
     return x
 
 
-def euler_ancestral(denoise: Denoise, x: Tensor, sigmas: Tensor, noise: NoiseSource, on_step: OnStep) -> Tensor:
+def euler_ancestral(
+    denoise: Denoise, x: Tensor, sigmas: Tensor, noise: NoiseSource, on_step: OnStep,
+    *, eta: float = 1.0, s_noise: float = 1.0,
+) -> Tensor:  # fmt: skip
     """Euler steps that go below the next sigma and are noised back up to it."""
     for i, (sigma, sigma_next) in enumerate(pairwise(sigmas)):
         x0 = denoise(x, sigma)
-        down, up = ancestral_step(sigma, sigma_next)
+        down, up = ancestral_step(sigma, sigma_next, eta)
         x = x + slope(x, sigma, x0) * (down - sigma)
-        if sigma_next > 0:
-            x = x + noise(sigma, sigma_next) * up
+        if down > 0:
+            x = x + noise(sigma, sigma_next) * s_noise * up
         on_step(i, x0)
     return x
 
@@ -177,11 +190,14 @@ def dpm_2_ancestral(denoise: Denoise, x: Tensor, sigmas: Tensor, noise: NoiseSou
     return x
 
 
-def dpmpp_2s_ancestral(denoise: Denoise, x: Tensor, sigmas: Tensor, noise: NoiseSource, on_step: OnStep) -> Tensor:
+def dpmpp_2s_ancestral(
+    denoise: Denoise, x: Tensor, sigmas: Tensor, noise: NoiseSource, on_step: OnStep,
+    *, eta: float = 1.0, s_noise: float = 1.0,
+) -> Tensor:  # fmt: skip
     """Ancestral DPM-Solver++(2S) steps (Lu et al. 2022b, algorithm 1, r = 1/2)."""
     for i, (sigma, sigma_next) in enumerate(pairwise(sigmas)):
         x0 = denoise(x, sigma)
-        down, up = ancestral_step(sigma, sigma_next)
+        down, up = ancestral_step(sigma, sigma_next, eta)
         if down == 0:
             x = x + slope(x, sigma, x0) * (down - sigma)
         else:
@@ -190,7 +206,7 @@ def dpmpp_2s_ancestral(denoise: Denoise, x: Tensor, sigmas: Tensor, noise: Noise
             x0_middle = denoise(x_middle, middle)
             x = x0_middle + down / sigma * (x - x0_middle)
         if sigma_next > 0:
-            x = x + noise(sigma, sigma_next) * up
+            x = x + noise(sigma, sigma_next) * s_noise * up
         on_step(i, x0)
     return x
 

@@ -1,7 +1,7 @@
 """Noise levels: the table a model was trained on, and the schedules cut from it.
 
-A *table* is the ascending tensor [1000] of sigmas of the training steps. A *schedule* is a descending tensor of
-sigmas that ends in 0, one more than there are steps. Both are float32 on the CPU: samplers compare sigmas at every
+A *table* is the ascending tensor [1000] of sigmas of the training steps, float64. A *schedule* is a descending tensor
+of sigmas that ends in 0, one more than there are steps, float32. Both are on the CPU: samplers compare sigmas at every
 step, and on a device each comparison would wait for it.
 
 Variance-exploding coordinates throughout (Karras et al. 2022, "Elucidating the Design Space of Diffusion-Based
@@ -10,10 +10,12 @@ Generative Models"): x = x0 + sigma * noise.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,43 +23,45 @@ from nodegraph.errors import did_you_mean
 from nodes.diffusion.names import SCHEDULERS as NAMES
 
 TRAINING_STEPS = 1000
+_BY_TIME = frozenset({"normal", "sgm_uniform"})  # these need the table's logarithms; the others what float32 has of it
 DROPS_PENULTIMATE = frozenset({"dpm_2", "dpm_2_ancestral", "uni_pc", "uni_pc_bh2"})
 """Samplers whose schedule is made for one step more and loses the sigma before the last, as ComfyUI cuts it."""
 
 
 def model_sigmas(start: float = 0.00085, end: float = 0.012, steps: int = TRAINING_STEPS) -> Tensor:
-    """The sigmas a Stable Diffusion model was trained on: [steps] float32, ascending.
+    """The sigmas a Stable Diffusion model was trained on: [steps] float64, ascending.
 
     Betas are linear in their square root ("scaled linear", Rombach et al. 2022, latent-diffusion), and
     sigma^2 = (1 - a) / a with a the cumulative product of 1 - beta (Ho et al. 2020, eq. 4).
     """
     betas = torch.linspace(start**0.5, end**0.5, steps, dtype=torch.float64) ** 2
     kept = torch.cumprod(1 - betas, dim=0)
-    return ((1 - kept) / kept).sqrt().float()
+    return ((1 - kept) / kept).sqrt()
 
 
 def zero_snr_sigmas(table: Tensor) -> Tensor:
-    """The table of a model retrained to end in pure noise: [steps] float32, ascending.
+    """The table of a model retrained to end in pure noise: [steps] float64, ascending.
 
     sqrt(a) is shifted and scaled so that its last value vanishes (Lin et al. 2023, algorithm 1); a tiny one stays, as
     in ComfyUI, because its sigma would be infinite.
     """
-    root = (1 / (table.double() ** 2 + 1)).sqrt()
+    root = (1 / (table**2 + 1)).sqrt()
     root = (root - root[-1]) * root[0] / (root[0] - root[-1])
     kept = root**2
     kept[-1] = 4.8973451890853435e-08
-    return ((1 - kept) / kept).sqrt().float()
+    return ((1 - kept) / kept).sqrt()
 
 
 def sigma_of_t(t: Tensor, table: Tensor) -> Tensor:
     """The sigma at a training step, of the shape of `t`: log-linear between table entries, clamped to its ends.
 
-    Source: k-diffusion, `DiscreteSchedule.t_to_sigma`.
+    Source: k-diffusion, `DiscreteSchedule.t_to_sigma`. Half way between two steps the last bit decides which of them
+    `t_of_sigma` finds again, so the arithmetic is ComfyUI's to the bit.
     """
     t = t.float().clamp(0, len(table) - 1)
     low, high = t.floor().long(), t.ceil().long()
-    logs = table.log()
-    return torch.lerp(logs[low], logs[high], t - low).exp()
+    logs, share = table.log().float(), t - low
+    return ((1 - share) * logs[low] + share * logs[high]).exp()
 
 
 def t_of_sigma(sigma: Tensor, table: Tensor) -> Tensor:
@@ -65,20 +69,8 @@ def t_of_sigma(sigma: Tensor, table: Tensor) -> Tensor:
 
     Source: k-diffusion, `DiscreteSchedule.sigma_to_t` with `quantize=True`: the model has only seen whole steps.
     """
-    distance = (sigma.log().reshape(-1, 1) - table.log()).abs()
+    distance = (sigma.log().reshape(-1, 1) - table.log().float()).abs()
     return distance.argmin(dim=1).reshape(sigma.shape).float()
-
-
-def sigma_at_percent(percent: float, table: Tensor) -> float:
-    """The sigma reached after a part of all training steps; a range's first bound holds every sigma, its last none.
-
-    0 is above and 1 is below every schedule; between them the time is (1 - percent) * 999, log-linear between steps.
-    """
-    if percent <= 0:
-        return 999_999_999.9
-    if percent >= 1:
-        return 0.0
-    return float(sigma_of_t(torch.tensor((1 - percent) * (len(table) - 1)), table))
 
 
 def sigmas_for(scheduler: str, steps: int, table: Tensor) -> Tensor:
@@ -87,14 +79,17 @@ def sigmas_for(scheduler: str, steps: int, table: Tensor) -> Tensor:
     Nearly always [steps + 1]; `ddim_uniform` and `beta` may differ, because they pick whole training steps.
 
     Raises:
-        ValueError: the name is unknown, or there are no steps.
+        ValueError: the name is unknown, there are no steps, or there is no finite schedule of so few.
     """
     if scheduler not in SCHEDULERS:
         hint = did_you_mean(scheduler, SCHEDULERS) or f"expected one of {', '.join(SCHEDULERS)}"
         raise ValueError(f"scheduler {scheduler!r} is unknown; {hint}")
     if steps < 1:
         raise ValueError(f"steps is {steps}; expected 1 or more")
-    return SCHEDULERS[scheduler](steps, table)
+    sigmas = SCHEDULERS[scheduler](steps, table if scheduler in _BY_TIME else table.float())
+    if not bool(sigmas.isfinite().all()):
+        raise ValueError(f"scheduler {scheduler!r} has no schedule of {steps} step; use 2 steps or more")
+    return sigmas
 
 
 def sampling_sigmas(sampler: str, scheduler: str, steps: int, denoise: float, table: Tensor) -> Tensor:
@@ -113,10 +108,19 @@ def sampling_sigmas(sampler: str, scheduler: str, steps: int, denoise: float, ta
     sigmas = sigmas_for(scheduler, full_steps + drops, table)
     if drops:
         sigmas = torch.cat([sigmas[:-2], sigmas[-1:]])
-    if not bool(sigmas.isfinite().all()):
-        raise ValueError(f"scheduler {scheduler!r} has no schedule of {full_steps} step; use 2 steps or more")
-    # More steps than the table has entries repeat some, and multistep methods divide by the difference.
-    return torch.unique_consecutive(sigmas if denoise > 0.9999 else sigmas[-(steps + 1) :])
+    return sigmas if denoise > 0.9999 else sigmas[-(steps + 1) :]
+
+
+def part_of(sigmas: Tensor, first: int, last: int, *, to_zero: bool) -> Tensor:
+    """The steps from `first` up to `last` of a schedule, as KSamplerAdvanced cuts them; empty where none is left.
+
+    Where the end is cut off and `to_zero`, the last step goes to 0.
+    """
+    if last < len(sigmas) - 1:
+        sigmas = sigmas[: last + 1].clone()
+        if to_zero:
+            sigmas[-1] = 0
+    return sigmas[first:] if first < len(sigmas) - 1 else sigmas[:0]
 
 
 def starts_from_pure_noise(sigmas: Tensor, table: Tensor) -> bool:
@@ -126,7 +130,7 @@ def starts_from_pure_noise(sigmas: Tensor, table: Tensor) -> bool:
 
 
 def _ending_in_zero(sigmas: Tensor) -> Tensor:
-    return torch.cat([sigmas, sigmas.new_zeros(1)])
+    return torch.cat([sigmas.float(), torch.zeros(1)])
 
 
 def simple(steps: int, table: Tensor) -> Tensor:
@@ -154,6 +158,77 @@ def karras(steps: int, table: Tensor, rho: float = 7.0) -> Tensor:
 def exponential(steps: int, table: Tensor) -> Tensor:
     """Linear in log sigma (k-diffusion, `get_sigmas_exponential`)."""
     return _ending_in_zero(torch.linspace(math.log(table[-1]), math.log(table[0]), steps).exp())
+
+
+def polyexponential(steps: int, table: Tensor, rho: float = 1.0) -> Tensor:
+    """A power of a linear ramp in log sigma (k-diffusion, `get_sigmas_polyexponential`)."""
+    low, high = math.log(table[0]), math.log(table[-1])
+    return _ending_in_zero((torch.linspace(1, 0, steps) ** rho * (high - low) + low).exp())
+
+
+def laplace(steps: int, table: Tensor, mu: float = 0.0, beta: float = 0.5) -> Tensor:
+    """Quantiles of a Laplace distribution of log sigma, within the table (Hang et al. 2024, arXiv:2407.03297).
+
+    It does not end in 0, as ComfyUI has it.
+    """
+    x = 0.5 - torch.linspace(0, 1, steps)
+    logs = mu - beta * x.sign() * (1 - 2 * x.abs() + 1e-5).log()
+    return logs.exp().clamp(float(table[0]), float(table[-1]))
+
+
+def vp(steps: int, beta_d: float, beta_min: float, eps_s: float) -> Tensor:
+    """Even in the time of a variance-preserving process (Song et al. 2021, "Score-Based ..."; k-diffusion)."""
+    t = torch.linspace(1, eps_s, steps)
+    return _ending_in_zero((beta_d * t**2 / 2 + beta_min * t).expm1().sqrt())
+
+
+def turbo(steps: int, denoise: float, sigma_of: Callable[[Tensor], Tensor]) -> Tensor:
+    """Every 100th training step, from the last one down (Sauer et al. 2023, "Adversarial Diffusion Distillation").
+
+    Args:
+        denoise: the part of the ten that is walked.
+        sigma_of: the sigma of training steps.
+    """
+    first = 10 - int(10 * denoise)
+    return _ending_in_zero(sigma_of(torch.arange(999, 0, -100)[first : first + steps].float()))
+
+
+_STEPS_ALIGNED: Mapping[str, tuple[float, ...]] = {
+    "SD1": (14.6146412293, 6.4745760956, 3.8636745985, 2.6946151520, 1.8841921177, 1.3943805092, 0.9642583904,
+            0.6523686016, 0.3977456272, 0.1515232662, 0.0291671582),
+    "SDXL": (14.6146412293, 6.3184485287, 3.7681790315, 2.1811480769, 1.3405244945, 0.8620721141, 0.5550693289,
+             0.3798540708, 0.2332364134, 0.1114188177, 0.0291671582),
+    "SVD": (700.0, 54.5, 15.886, 7.977, 4.248, 1.789, 0.981, 0.403, 0.173, 0.034, 0.002),
+}  # fmt: skip
+
+
+def align_your_steps(model_type: str, steps: int, denoise: float = 1.0) -> Tensor:
+    """Schedules fitted to models, log-linear between their ten steps; of 0 steps left it is empty.
+
+    Source: Sabour et al. 2024, "Align Your Steps" (arXiv:2404.14507), table of the project's page.
+    """
+    kept = steps if denoise >= 1 else round(steps * denoise)
+    if denoise <= 0:
+        return torch.empty(0)
+    known = np.log(np.array(_STEPS_ALIGNED[model_type]))
+    places = np.linspace(0, 1, steps + 1)
+    sigmas = np.exp(np.interp(places, np.linspace(0, 1, len(known)), known))[-(kept + 1) :]
+    return torch.tensor([*sigmas[:-1], 0.0], dtype=torch.float32)
+
+
+def extended(sigmas: Tensor, steps: int, between: tuple[float, float], spacing: str) -> Tensor:
+    """A schedule in which each step that starts within two sigmas, the higher first, is cut into `steps`.
+
+    `spacing` of the cuts is `linear`, `cosine` (dense at the step's end) or `sine` (at its start).
+    """
+    x = torch.linspace(0, 1, steps + 1)[1:-1]
+    shares = {"linear": x, "cosine": (x * math.pi / 2).sin(), "sine": 1 - (x * math.pi / 2).cos()}[spacing]
+    parts: list[Tensor] = []
+    for sigma, sigma_next in itertools.pairwise(sigmas):
+        parts.append(sigma[None])
+        if between[1] <= sigma <= between[0]:
+            parts.append(shares * (sigma_next - sigma) + sigma)
+    return torch.cat([*parts, sigmas[-1:]])
 
 
 def ddim_uniform(steps: int, table: Tensor) -> Tensor:

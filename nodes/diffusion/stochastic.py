@@ -92,11 +92,17 @@ def dpmpp_3m_sde(
 
 def er_sde(
     denoise: Denoise, x: Tensor, sigmas: Tensor, noise: NoiseSource, on_step: OnStep,
-    *, s_noise: float = 1.0, max_stage: int = 3,
+    *, s_noise: float = 1.0, max_stage: int = 3, eta: float | None = None,
 ) -> Tensor:  # fmt: skip
     """ER-SDE-Solver of up to three stages (Cui et al. 2023, "Elucidating the solution space of extended reverse-time
     SDE for diffusion models", with its function 5 as scale of the noise).
+
+    With `eta` the scale is sigma^(1 + eta), that of the reverse-time SDE.
     """
+
+    def scale(sigma: Tensor) -> Tensor:
+        return sigma * ((sigma**0.3).exp() + 10) if eta is None else sigma ** (1 + eta)
+
     before: Tensor | None = None
     slope_before: Tensor | None = None
     for i, (sigma, sigma_next) in enumerate(pairwise(sigmas)):
@@ -104,19 +110,19 @@ def er_sde(
         on_step(i, x0)
         if sigma_next == 0:
             return x0
-        r = _er_scale(sigma_next) / _er_scale(sigma)
+        r = scale(sigma_next) / scale(sigma)
         x = r * x + (1 - r) * x0
         if before is not None and max_stage > 1:
             gap = sigma_next - sigma
             width = -gap / 200
             places = sigma_next + torch.arange(200) * width
-            shares = width / _er_scale(places)
+            shares = width / scale(places)
             slope = (x0 - before) / (sigma - sigmas[i - 1])
-            x = x + (gap + shares.sum() * _er_scale(sigma_next)) * slope
+            x = x + (gap + shares.sum() * scale(sigma_next)) * slope
             if slope_before is not None and max_stage > 2:
                 bend = (slope - slope_before) / ((sigma - sigmas[i - 2]) / 2)
                 moment = (shares * (places - sigma)).sum()
-                x = x + (gap**2 / 2 + moment * _er_scale(sigma_next)) * bend
+                x = x + (gap**2 / 2 + moment * scale(sigma_next)) * bend
             slope_before = slope
         variance = (sigma_next**2 - sigma**2 * r**2).clamp(min=0)
         x = x + noise(sigma, sigma_next) * s_noise * variance.sqrt()
@@ -207,7 +213,3 @@ def _added(h: Tensor, sigma_next: Tensor, eta: float) -> Tensor:
 def _phi2(h: Tensor) -> Tensor:
     """The second phi function times h."""
     return (h.expm1() - h) / h
-
-
-def _er_scale(sigma: Tensor) -> Tensor:
-    return sigma * ((sigma**0.3).exp() + 10)

@@ -5,8 +5,13 @@ Source: Ollin Boer Bohan's TAESD, https://github.com/madebyollin/taesd (MIT), wh
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
+
+from nodegraph.errors import FileProblem
+from nodes.diffusion.weights import read_tensors
 
 
 class TinyDecoder(nn.Sequential):
@@ -18,6 +23,24 @@ class TinyDecoder(nn.Sequential):
             layers += [_Block(width), _Block(width), _Block(width), nn.Upsample(scale_factor=2)]
             layers.append(nn.Conv2d(width, width, 3, padding=1, bias=False))
         super().__init__(*layers, _Block(width), nn.Conv2d(width, 3, 3, padding=1))
+
+
+def read_decoder(path: Path) -> TinyDecoder:
+    """The decoder of a file.
+
+    Raises:
+        FileProblem: it is none.
+    """
+    tensors = dict(read_tensors(path))
+    first = tensors.get("1.weight")
+    if first is None or first.ndim != 4:
+        raise FileProblem(f"{path.name} is no TAESD decoder; expected the tensors of taesd_decoder.safetensors")
+    decoder = TinyDecoder(first.shape[1], first.shape[0])
+    try:
+        decoder.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+    except RuntimeError as error:
+        raise FileProblem(f"{path.name} is no TAESD decoder: {str(error).splitlines()[-1].strip()}") from error
+    return decoder.requires_grad_(False).eval()
 
 
 class _Clamp(nn.Module):

@@ -14,6 +14,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from nodes.diffusion.architecture import UNetConfig
+from nodes.diffusion.tweaks import NO_TWEAKS, Tweaked, Tweaks
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +69,9 @@ class UNet(Timed):
         )
 
     def forward(
-        self, x: Tensor, timesteps: Tensor, context: Tensor, y: Tensor | None = None, control: Control | None = None
-    ) -> Tensor:
+        self, x: Tensor, timesteps: Tensor, context: Tensor, y: Tensor | None = None,
+        control: Control | None = None, tweaks: Tweaks = NO_TWEAKS,
+    ) -> Tensor:  # fmt: skip
         """Predicts for a batch; computes in the dtype of the weights and returns that of `x`.
 
         Args:
@@ -78,6 +80,7 @@ class UNet(Timed):
             context: [B, T, D], the encoded prompt.
             y: [B, adm_in_channels], the vector conditioning of SDXL.
             control: residuals to add.
+            tweaks: what patches change.
 
         Returns:
             [B, out_channels, h, w].
@@ -88,14 +91,21 @@ class UNet(Timed):
         h, context = x.to(dtype), context.to(dtype)
         skips: list[Tensor] = []
         for i, block in enumerate(self.input_blocks):
-            h = _plus(block(h, emb, context), control.input, i)
+            h = _plus(block(h, emb, context, tweaked=tweaks.at("input", i, x)), control.input, i)
+            for change in tweaks.inputs:
+                h = change(h, i, tweaks.sigma)
             skips.append(_plus(h, control.output, i))
-        h = self.middle_block(h, emb, context)
+            for change in tweaks.skipped:
+                h = change(h, i, tweaks.sigma)
+        h = self.middle_block(h, emb, context, tweaked=tweaks.at("middle", 0, x))
         if control.middle is not None:
             h = h + control.middle.to(h)
-        for block in self.output_blocks:
-            h = torch.cat([h, skips.pop()], dim=1)
-            h = block(h, emb, context, skips[-1].shape[-2:] if skips else None)
+        for i, block in enumerate(self.output_blocks):
+            skip = skips.pop()
+            for join in tweaks.outputs:
+                h, skip = join(h, skip)
+            h = torch.cat([h, skip], dim=1)
+            h = block(h, emb, context, skips[-1].shape[-2:] if skips else None, tweaks.at("output", i, x))
         return self.out(h).to(x.dtype)
 
 
@@ -114,14 +124,14 @@ class Block(nn.Sequential):
     """Layers in a row, each given what it takes: the embedding, the prompt, or neither."""
 
     def forward(  # type: ignore[override]
-        self, x: Tensor, emb: Tensor, context: Tensor, size: torch.Size | None = None
+        self, x: Tensor, emb: Tensor, context: Tensor, size: torch.Size | None = None, tweaked: Tweaked | None = None
     ) -> Tensor:
         """Maps x: [B, C, h, w]; emb: [B, 4 * model_channels]; context: [B, T, D]; an upsampler in it reaches `size`."""
         for layer in self:
             if isinstance(layer, ResBlock):
                 x = layer(x, emb)
             elif isinstance(layer, SpatialTransformer):
-                x = layer(x, context)
+                x = layer(x, context, tweaked)
             elif isinstance(layer, Upsample):
                 x = layer(x, size)
             else:
@@ -163,7 +173,7 @@ class SpatialTransformer(nn.Module):
         self.transformer_blocks = nn.ModuleList(blocks)
         self.proj_out = nn.Linear(channels, channels) if config.use_linear else nn.Conv2d(channels, channels, 1)
 
-    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+    def forward(self, x: Tensor, context: Tensor, tweaked: Tweaked | None = None) -> Tensor:
         """Maps [B, C, h, w], with a prompt [B, T, D], to the same shape."""
         height, width = x.shape[-2:]
         h = self.norm(x)
@@ -173,7 +183,7 @@ class SpatialTransformer(nn.Module):
         if self.use_linear:
             h = self.proj_in(h)
         for block in self.transformer_blocks:
-            h = block(h, context)
+            h = block(h, context, tweaked)
         if self.use_linear:
             h = self.proj_out(h)
         h = h.transpose(1, 2).unflatten(2, (height, width))
@@ -192,10 +202,10 @@ class TransformerBlock(nn.Module):
         self.norm2 = nn.LayerNorm(channels)
         self.norm3 = nn.LayerNorm(channels)
 
-    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+    def forward(self, x: Tensor, context: Tensor, tweaked: Tweaked | None = None) -> Tensor:
         """Maps [B, h * w, C], with a prompt [B, T, D], to the same shape."""
         h = self.norm1(x)
-        x = x + self.attn1(h, h)
+        x = x + (self.attn1(h, h) if tweaked is None else tweaked(self.attn1, h))
         x = x + self.attn2(self.norm2(x), context)
         return x + self.ff(self.norm3(x))
 
@@ -213,12 +223,17 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
         """Maps x: [B, N, C] and context: [B, T, D] to [B, N, C]."""
-        q, k, v = (self._split(t) for t in (self.to_q(x), self.to_k(context), self.to_v(context)))
-        h = F.scaled_dot_product_attention(q, k, v)
-        return self.to_out(h.transpose(1, 2).flatten(2))
+        return self.to_out(self.attend(self.to_q(x), self.to_k(context), self.to_v(context)))
 
-    def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(2, (self.heads, -1)).transpose(1, 2)  # [B, heads, N, C / heads]
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Attention itself: queries [B, N, C], keys and values [B, T, C] to [B, N, C]."""
+        q, k, v = (split_heads(t, self.heads) for t in (q, k, v))
+        return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+
+
+def split_heads(x: Tensor, heads: int) -> Tensor:
+    """[B, N, C] as [B, heads, N, C / heads]."""
+    return x.unflatten(2, (heads, -1)).transpose(1, 2)
 
 
 class FeedForward(nn.Module):

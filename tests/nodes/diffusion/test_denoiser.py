@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 from nodes.diffusion.contract import Estimate
 from nodes.diffusion.denoiser import UNetDenoiser, fit_mask, masked, repeat_to
+from nodes.diffusion.parametrisation import Parametrisation
 from nodes.diffusion.schedules import model_sigmas
+from nodes.diffusion.tweaks import Tweaks
 
 TABLE = model_sigmas()
 
@@ -23,9 +25,9 @@ class Oracle(nn.Module):
         self.x0, self.prediction = x0, prediction
         self.timesteps: list[Tensor] = []
 
-    def forward(self, x: Tensor, timesteps: Tensor, context: Tensor, y: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, timesteps: Tensor, context: Tensor, y: Tensor | None, tweaks: Tweaks) -> Tensor:
         self.timesteps.append(timesteps)
-        sigma = TABLE[int(timesteps[0])]
+        sigma = TABLE[int(timesteps[0])].float()
         alpha = 1 / (sigma**2 + 1).sqrt()
         eps = (x - alpha * self.x0) / (sigma * alpha)
         return eps if self.prediction == "eps" else alpha * eps - sigma * alpha * self.x0
@@ -36,14 +38,15 @@ class Oracle(nn.Module):
 def test_an_exact_prediction_gives_the_data_back(prediction: Literal["eps", "v"], t: int) -> None:
     x0 = torch.linspace(-2, 2, 32).reshape(2, 4, 2, 2)
     unet = Oracle(x0, prediction)
-    x = x0 + TABLE[t] * torch.randn(x0.shape, generator=torch.Generator().manual_seed(t))
-    estimate = UNetDenoiser(unet, TABLE, prediction)(x, TABLE[t], torch.zeros(2, 77, 8), None)
+    x = x0 + TABLE[t].float() * torch.randn(x0.shape, generator=torch.Generator().manual_seed(t))
+    estimate = UNetDenoiser(unet, Parametrisation(TABLE, prediction))(x, TABLE[t].float(), torch.zeros(2, 77, 8))
     assert torch.allclose(estimate, x0, atol=1e-4)
 
 
 def test_the_unet_is_told_the_nearest_training_step_once_for_each_item() -> None:
     unet = Oracle(torch.zeros(3, 4, 2, 2), "eps")
-    UNetDenoiser(unet, TABLE)(torch.zeros(3, 4, 2, 2), TABLE[400] * 1.0001, torch.zeros(3, 77, 8))
+    sigma = TABLE[400].float() * 1.0001
+    UNetDenoiser(unet, Parametrisation(TABLE))(torch.zeros(3, 4, 2, 2), sigma, torch.zeros(3, 77, 8))
     assert unet.timesteps[0].tolist() == [400.0, 400.0, 400.0]
 
 
@@ -60,6 +63,15 @@ def test_a_mask_shows_the_model_the_noised_latent_and_keeps_it_in_the_estimate()
     assert uncond is seen[0]
     assert seen[0][0, 0].tolist() == [[4.0, 5.5], [10.0, 10.0]]
     assert x0[0, 0].tolist() == [[3.0, 2.0], [-1.0, -1.0]]
+
+
+def test_a_mask_may_change_with_the_noise_level() -> None:
+    latent = torch.full((1, 4, 1, 2), 3.0)
+    mask = torch.tensor([[[[0.2, 0.8]]]])
+    nothing = lambda x, sigma: Estimate(torch.zeros_like(x), x)  # noqa: E731
+    denoise = masked(nothing, mask, latent, latent, lambda given, sigma: (given > sigma) * 1.0)
+    assert denoise(latent, torch.tensor(0.5)).x0[0, 0, 0].tolist() == [3.0, 0.0]
+    assert denoise(latent, torch.tensor(0.1)).x0[0, 0, 0].tolist() == [0.0, 0.0]
 
 
 def test_a_mask_is_resized_and_repeated_to_the_latents() -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from nodes.diffusion.noise import initial_noise, step_noise
+from nodes.diffusion.noise import initial_noise, latent_noise, seeds_of, step_noise
+from nodes.types import LatentValue, NoiseValue
 
 ZERO = torch.tensor(0.0)
 
@@ -52,3 +53,39 @@ def test_step_noise_is_fresh_at_each_step_and_repeats_with_the_seed() -> None:
     a, b = first(ZERO, ZERO), first(ZERO, ZERO)
     assert not torch.equal(a, b) and a.dtype == x.dtype
     assert torch.equal(a, again(ZERO, ZERO)) and torch.equal(b, again(ZERO, ZERO))
+
+
+LATENT = LatentValue(torch.zeros(3, 4, 2, 5))
+
+
+def test_the_noise_of_a_latent_is_one_draw_or_by_the_places_of_its_items() -> None:
+    assert torch.equal(latent_noise(LATENT, NoiseValue(7)), initial_noise((3, 4, 2, 5), 7))
+    placed = LatentValue(LATENT.samples, batch_index=(4, 0, 4))
+    assert torch.equal(latent_noise(placed, NoiseValue(7)), initial_noise((3, 4, 2, 5), 7, (4, 0, 4)))
+
+
+def test_noise_that_is_not_drawn_is_zero() -> None:
+    for noise in (NoiseValue(7, is_drawn=False), NoiseValue(7, is_drawn=False, is_each=True)):
+        found = latent_noise(LatentValue(LATENT.samples.double()), noise)
+        assert found.shape == (3, 4, 2, 5) and found.dtype == torch.float32 and not found.any()
+
+
+def test_with_a_seed_each_an_item_has_the_noise_of_its_seed_alone() -> None:
+    noise = NoiseValue(7, is_each=True)
+    assert seeds_of(LATENT, noise) == (7, 8, 9) and seeds_of(LATENT, NoiseValue(7)) == (7,)
+    found = latent_noise(LATENT, noise)
+    for k in range(3):
+        assert torch.equal(found[k : k + 1], latent_noise(LatentValue(LATENT.samples[:1]), NoiseValue(7 + k)))
+
+
+def test_with_a_seed_each_an_item_keeps_the_seed_of_its_place() -> None:
+    placed = LatentValue(LATENT.samples, batch_index=(4, 0, 4))
+    noise = NoiseValue(7, is_each=True)
+    assert seeds_of(placed, noise) == (11, 7, 11)
+    assert torch.equal(latent_noise(placed, noise)[:1], latent_noise(LatentValue(LATENT.samples[:1]), NoiseValue(11)))
+
+
+def test_seeds_wrap_at_the_largest() -> None:
+    noise = NoiseValue(2**64 - 2, is_each=True)
+    assert seeds_of(LATENT, noise) == (2**64 - 2, 2**64 - 1, 0)
+    assert torch.equal(latent_noise(LATENT, noise)[2:], initial_noise((1, 4, 2, 5), 0))

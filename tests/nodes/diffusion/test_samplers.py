@@ -13,9 +13,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from nodes.diffusion import adams, dpm, names, stochastic
+from nodes.diffusion import adams, cfgpp, dpm, names, stochastic
 from nodes.diffusion.contract import Denoise, Estimate, NoiseSource, ancestral_step
-from nodes.diffusion.samplers import CFG_PP, SAMPLERS, noise_for, sampler_of
+from nodes.diffusion.parametrisation import discrete
+from nodes.diffusion.samplers import CFG_PP, SAMPLERS, noise_for, sampler_for, sampler_of
 from nodes.diffusion.schedules import model_sigmas, sigmas_for, t_of_sigma
 
 TABLE = model_sigmas()
@@ -110,7 +111,7 @@ def test_stochastic_samples_have_the_spread_of_the_data(name: str) -> None:
     shape = (1, 1, 100, 200)
     x = torch.randn(shape, generator=torch.Generator().manual_seed(1)) * TABLE[-1]
     sigmas = sigmas_for("karras", 100 if name in PATHS else 300, TABLE)
-    x = walk(name, gaussian, x, sigmas, noise_for(name, x, sigmas, 2))
+    x = walk(name, gaussian, x, sigmas, noise_for(name, x, sigmas, (2,)))
     assert float(x.std()) == pytest.approx(STD, rel=0.03)
 
 
@@ -181,6 +182,15 @@ def test_cfg_pp_moves_by_the_noise_without_the_prompt() -> None:
     assert torch.allclose(ours, torch.full_like(x, 1 + 4 * (9 + 1) / 10))
 
 
+def test_the_alternative_euler_cfg_pp_steps_from_the_latent() -> None:
+    sigmas = torch.tensor([10.0, 4.0])
+    x = torch.full((1, 4, 2, 2), 9.0)
+    ours = cfgpp.euler_cfg_pp(
+        lambda x, sigma: Estimate(x * 0 + 1, x * 0 - 1), x, sigmas, no_noise, lambda i, x0: None, from_x=True
+    )
+    assert torch.allclose(ours, torch.full_like(x, 9 + ((9 - 1 - 1) - 1) / 10 * (4 - 10)))
+
+
 def test_ddpm_is_euler_ancestral() -> None:
     x, sigmas = torch.full((1, 4, 2, 2), 9.0), sigmas_for("normal", 9, TABLE)
     a, b = (walk(name, bent, x, sigmas, unit_noise(4)) for name in ("ddpm", "euler_ancestral"))
@@ -217,6 +227,155 @@ def test_an_unknown_sampler_names_the_nearest() -> None:
         sampler_of("eulr")
     with pytest.raises(ValueError, match="sampler 'zzz' is unknown; expected one of euler, "):
         sampler_of("zzz")
+
+
+# --- options ----------------------------------------------------------------------------------------------------
+
+PARAMETRISATION = discrete("eps", zero_snr=False)
+BELOW = torch.linspace(-1.5, 1.5, 16, dtype=torch.float64).reshape(1, 4, 2, 2)
+
+
+def walk_with(name: str, sigmas: Tensor, noise: NoiseSource, options: dict[str, Any] | None = None) -> Tensor:
+    """A walk of a guided sampler over a denoiser that is not linear, both of whose estimates differ."""
+
+    def both(x: Tensor, sigma: Tensor) -> Estimate:
+        return Estimate(smooth(x, sigma), 0.9 * smooth(x, sigma))
+
+    walk = sampler_for(name, PARAMETRISATION, options or {})
+    return walk(both, BELOW * sigmas[0], sigmas, noise, lambda i, x0: None)
+
+
+def ignored(sigma: Tensor, sigma_next: Tensor) -> Tensor:
+    """Noise that must come to nothing."""
+    return torch.full((1, 4, 2, 2), 1e3, dtype=torch.float64)
+
+
+STILL = {"eta": 0.0}
+TWINS: list[tuple[str, dict[str, Any], str, dict[str, Any]]] = [
+    ("euler_ancestral", STILL, "euler", {}),
+    ("euler_ancestral_cfg_pp", STILL, "euler_cfg_pp", {}),
+    ("res_multistep_ancestral", STILL, "res_multistep", {}),
+    ("res_multistep_ancestral_cfg_pp", STILL, "res_multistep_cfg_pp", {}),
+    ("dpmpp_2m_sde", STILL, "dpmpp_2m", {}),
+    ("dpmpp_sde", STILL, "dpmpp_2s_ancestral", STILL),
+    ("seeds_2", STILL, "dpmpp_2s_ancestral", STILL),
+    ("er_sde", {"eta": 0.0, "s_noise": 0.0, "max_stage": 1}, "euler", {}),
+    ("sa_solver", {"eta": 0.0, "predictor": 1, "corrector": 0}, "euler", {}),
+    ("lms", {"order": 1}, "euler", {}),
+    ("lms", {"order": 4}, "lms", {}),
+    ("gradient_estimation_cfg_pp", {"gamma": 1.0}, "euler_cfg_pp", {}),
+    ("dpmpp_2m_sde", {"heun": True, "eta": 0.5}, "dpmpp_2m_sde_heun", {"eta": 0.5}),
+    ("sa_solver", {"again": True}, "sa_solver_pece", {}),
+    ("sa_solver", {"percents": (0.2, 0.8)}, "sa_solver", {}),
+]
+
+
+@pytest.mark.parametrize(("name", "options", "twin", "theirs"), TWINS, ids=str)
+def test_with_such_options_a_sampler_is_another(
+    name: str, options: dict[str, Any], twin: str, theirs: dict[str, Any]
+) -> None:
+    sigmas = sigmas_for("karras", 9, TABLE)
+    is_still = options.get("eta") == 0 or name == "lms"
+    noises = [ignored, ignored] if is_still else [unit_noise(3), unit_noise(3)]
+    found = walk_with(name, sigmas, noises[0], options)
+    torch.testing.assert_close(found, walk_with(twin, sigmas, noises[1], theirs), rtol=2e-5, atol=2e-5)
+
+
+def test_without_eta_dpmpp_2s_is_the_papers_second_order_step() -> None:
+    sigma, sigma_next = torch.tensor(4.0, dtype=torch.float64), torch.tensor(1.0, dtype=torch.float64)
+    x = BELOW * 4
+    middle = torch.tensor(2.0, dtype=torch.float64)  # half way in log sigma
+    y = middle / sigma * x + (1 - middle / sigma) * smooth(x, sigma)
+    expected = sigma_next / sigma * x + (1 - sigma_next / sigma) * smooth(y, middle)
+    found = walk_with("dpmpp_2s_ancestral", torch.stack([sigma, sigma_next]), ignored, STILL)
+    torch.testing.assert_close(found, expected)
+
+
+def test_the_noise_is_scaled_by_s_noise() -> None:
+    sigmas = sigmas_for("karras", 6, TABLE)[:3]
+    for name in (
+        "euler_ancestral",
+        "dpmpp_2m_sde",
+        "dpmpp_3m_sde",
+        "res_multistep_ancestral",
+        "euler_ancestral_cfg_pp",
+    ):
+        first = sigmas[:2]
+        ones = lambda sigma, sigma_next: torch.ones(1, 4, 2, 2, dtype=torch.float64)  # noqa: E731
+        none, once, twice = (walk_with(name, first, ones, {"s_noise": factor}) for factor in (0.0, 1.0, 2.0))
+        torch.testing.assert_close(twice - none, 2 * (once - none))
+        assert float((once - none).mean()) > 0.1
+    still = walk_with("er_sde", sigmas, ignored, {"s_noise": 0.0})
+    assert float(still.abs().max()) < 100
+
+
+def test_the_scale_of_the_reverse_sde_noise_is_a_power_of_sigma() -> None:
+    sigma, sigma_next = 4.0, 1.0
+    sigmas = torch.tensor([sigma, sigma_next], dtype=torch.float64)
+    for eta in (0.5, 1.0, 2.0):
+        r = (sigma_next / sigma) ** (1 + eta)
+        mean = r * BELOW * 4 + (1 - r) * smooth(BELOW * 4, sigmas[0])
+        deviation = math.sqrt(sigma_next**2 - sigma**2 * r**2)
+        found = walk_with("er_sde", sigmas, unit_noise(8), {"eta": eta, "s_noise": 0.5})
+        torch.testing.assert_close(found, mean + 0.5 * deviation * unit_noise(8)(sigmas[0], sigmas[1]))
+
+
+def test_the_ode_of_er_sde_follows_the_flow_with_each_stage_nearer() -> None:
+    sigmas = 0.1 + 9.9 * torch.linspace(1, 0, 41, dtype=torch.float64) ** 3
+    x = torch.full((1, 4, 2, 2), 10.0, dtype=torch.float64)
+    exact = x * ((STD**2 + sigmas[-1] ** 2) / (STD**2 + sigmas[0] ** 2)).sqrt()
+    errors: list[float] = []
+    for stages in (1, 2, 3):
+        found = stochastic.er_sde(
+            gaussian, x, sigmas, zero_noise, lambda i, x0: None, eta=0.0, s_noise=0.0, max_stage=stages
+        )
+        errors.append(float((found - exact).abs().max()))
+    assert errors[0] > 2 * errors[1] and errors[1] > errors[2] and errors[2] < 0.01
+
+
+def test_sa_solver_is_stochastic_between_its_percents_alone() -> None:
+    sigmas = sigmas_for("karras", 9, TABLE)
+    drawn: list[float] = []
+
+    def noise(sigma: Tensor, sigma_next: Tensor) -> Tensor:
+        drawn.append(float(sigma_next))
+        return torch.zeros(1, 4, 2, 2)
+
+    walk_with("sa_solver", sigmas, noise)
+    high, low = PARAMETRISATION.sigma_at(0.2), PARAMETRISATION.sigma_at(0.8)
+    assert drawn == [float(sigma) for sigma in sigmas[1:-1] if low <= sigma <= high] and 0 < len(drawn) < 8
+    drawn.clear()
+    walk_with("sa_solver", sigmas, noise, {"percents": (0.0, 1.0)})
+    assert drawn == sigmas[1:-1].tolist()
+
+
+def test_an_order_beyond_the_steps_is_as_many_as_there_are() -> None:
+    sigmas = sigmas_for("karras", 6, TABLE)
+    assert torch.equal(
+        walk_with("lms", sigmas, no_noise, {"order": 100}), walk_with("lms", sigmas, no_noise, {"order": 6})
+    )
+
+
+def test_an_unknown_sampler_is_told_before_it_walks() -> None:
+    with pytest.raises(ValueError, match="sampler 'eulr' is unknown; did you mean 'euler'"):
+        sampler_for("eulr", PARAMETRISATION, {})
+
+
+@pytest.mark.parametrize("name", ["euler_ancestral", "dpmpp_sde", "dpmpp_2m_sde", "dpmpp_3m_sde_gpu"])
+def test_with_a_seed_each_an_item_of_a_batch_has_the_noise_it_has_alone(name: str) -> None:
+    x, sigmas = torch.zeros(3, 4, 2, 2), sigmas_for("karras", 5, TABLE)
+    together = noise_for(name, x, sigmas, (4, 9, 4))
+    alone = {seed: noise_for(name, x[:1], sigmas, (seed,)) for seed in (4, 9)}
+    for i in range(3):
+        step = sigmas[i], sigmas[i + 1]
+        found, (first, second) = together(*step), (alone[seed](*step) for seed in (4, 9))
+        assert torch.equal(found, torch.cat([first, second, first])) and not torch.equal(first, second)
+
+
+def test_one_seed_is_one_draw_for_the_batch() -> None:
+    x, sigmas = torch.zeros(2, 4, 2, 2), sigmas_for("karras", 5, TABLE)
+    expected = torch.randn((2, 4, 2, 2), generator=torch.Generator().manual_seed(4))
+    assert torch.equal(noise_for("euler_ancestral", x, sigmas, (4,))(sigmas[0], sigmas[1]), expected)
 
 
 # --- against diffusers ------------------------------------------------------------------------------------------
