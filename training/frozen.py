@@ -58,10 +58,15 @@ class Frozen:
 
     def error(self, z: Tensor, context: Tensor, guide: Guide | None = None, t: Tensor | None = None) -> Tensor:
         """The weighted error of the UNet's guess at noise levels `t` or some drawn by lot; `guide` adds to the UNet."""
+        t = torch.randint(0, 1000, (len(z),), device=z.device) if t is None else t
+        return (base.weights(t) * self.errors(z, context, guide, t)).mean()
+
+    def errors(self, z: Tensor, context: Tensor, guide: Guide | None, t: Tensor) -> Tensor:
+        """The squared error of the guess of each latent's noise: [B]."""
         noisy, t, noise = base.noised(z, t)
         control = guide(noisy, t, context) if guide else None
         guess = self.unet(noisy, t, context, control=control)
-        return (base.weights(t) * (guess.float() - noise).pow(2).mean((1, 2, 3))).mean()
+        return (guess.float() - noise).pow(2).mean((1, 2, 3))
 
     def sample(self, prompts: Sequence[str], guide: Guide | None = None, seed: int = 0) -> Tensor:
         """Pictures of prompts [B, 3, 128, 128] in -1..1, by 20 steps of DDIM at CFG 6."""

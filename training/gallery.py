@@ -44,7 +44,7 @@ def pictures(draw: Draw) -> dict[str, Tensor]:
         "starter": _rows([draw(prompt=prompt, seed=seed) for seed, prompt in enumerate(PROMPTS, 1)], 8),
         "starter-cfg": _rows([draw(prompt=_SUBJECT, seed=seed, cfg=cfg)
                               for seed in (1, 2) for cfg in (1.0, 2.0, 3.0, 4.5, 6.0, 7.5, 9.0, 12.0)], 8),
-        "starter-steps": _rows([draw(prompt=_SUBJECT, seed=3, steps=steps, sampler=sampler)
+        "starter-steps": _rows([draw(prompt=_SUBJECT, seed=3, steps=steps, sampler=sampler, scheduler="simple")
                                 for sampler in ("euler", "dpmpp_2m", "uni_pc", "dpmpp_2m_sde")
                                 for steps in (2, 4, 6, 8, 12, 16, 20, 30)], 8),
         "starter-negative": _rows([draw(prompt="a sphere on a white background", seed=seed, negative=negative)

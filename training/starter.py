@@ -1,7 +1,11 @@
-"""The base model as one file: written in the layout of the original SD1 files, and read back for training."""
+"""The base model as one file: written in the layout of the original SD1 files, and read back for training.
+
+python -m training.starter    takes the shipped file apart into runs/, as if its parts had been trained here
+"""
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +18,7 @@ from nodes.diffusion.clip import ClipTextModel
 from nodes.diffusion.unet import UNet
 from nodes.diffusion.vae import AutoencoderKL
 from training import base, text, vae
+from training.pool import RUNS
 
 MODELS = Path(__file__).parent.parent / "nodes" / "models"
 STARTER = MODELS / "checkpoints" / "starter.safetensors"
@@ -64,3 +69,23 @@ def read(path: Path = STARTER) -> Starter:
 def cut(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """The tensors under a prefix, without it."""
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def main() -> None:
+    """Writes the parts of the shipped file where their runs would."""
+    parser = argparse.ArgumentParser(prog="python -m training.starter")
+    parser.add_argument("--out", type=Path, default=RUNS)
+    out: Path = parser.parse_args().out
+    starter = read()
+    parts = {"vae": starter.vae.state_dict(), "text": starter.encoder.state_dict()}
+    both = {"unet": starter.unet.state_dict(), "text": starter.encoder.state_dict()}
+    parts["base"] = {f"{part}.{name}": value for part, state in both.items() for name, value in state.items()}
+    for name, tensors in parts.items():
+        path = out / name / f"{name}.safetensors"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, path)
+        print(path)
+
+
+if __name__ == "__main__":
+    main()

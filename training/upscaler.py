@@ -1,15 +1,16 @@
-"""Trains the 4x upscaler, an ESRGAN in the layout that spandrel and ComfyUI read.
+"""Trains the 4x upscaler, a Real-ESRGAN of the compact kind (`SRVGGNetCompact`), which spandrel and ComfyUI read.
 
 python -m training.upscaler
 
-Source: Wang et al. 2018 (arXiv:1809.00219), without the adversarial part: the domain is simple enough. It starts as
-nearest-neighbour upscaling, so that training only has to sharpen. A part of the small pictures went through the
-autoencoder, so that what it makes of edges is mended too.
+Source: Wang et al. 2021 (arXiv:2107.10833), without the adversarial part: the domain is simple enough. It starts as
+bicubic upscaling, so that training only has to sharpen. A part of the small pictures went through the autoencoder, so
+that what it makes of edges is mended too.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import random
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,8 +26,9 @@ from training.frozen import Frozen, grid
 from training.pool import VALIDATION, Pool
 from training.starter import STARTER
 
-FILTERS, BLOCKS, SCALE = 24, 3, 4
+WIDTH, DEPTH, SCALE = 48, 8, 4
 _SIDE = 32  # of a small crop
+_INSIDE, _BORDER = 0.6, 12  # until this progress so many pixels at the edges of a crop do not count
 _DECODED = 0.5  # share of the small pictures that went through the autoencoder
 
 
@@ -41,10 +43,10 @@ class UpscalerJob:
         frozen = Frozen(chosen.starter, chosen.device)
         with frozen.autocast():
             self.decoded = frozen.decode(frozen.encode(self.small.to(chosen.device))).float().cpu()
-        from spandrel.architectures.ESRGAN.__arch.RRDB import RRDBNet
+        from spandrel.architectures.Compact import Compact
 
-        self.net = RRDBNet(in_nc=3, out_nc=3, num_filters=FILTERS, num_blocks=BLOCKS, scale=SCALE)
-        _start_as_nearest(self.net)
+        self.net = Compact(num_feat=WIDTH, num_conv=DEPTH, upscale=SCALE)
+        _start_as_bicubic(self.net)
         self.modules = nn.ModuleDict({"net": self.net})
 
     def loss(self, progress: float, rng: random.Random) -> tuple[Tensor, Mapping[str, float]]:
@@ -53,6 +55,8 @@ class UpscalerJob:
         x, y = torch.stack(xs).to(self.chosen.device), torch.stack(ys).to(self.chosen.device)
         with loop.autocast(self.chosen):
             guess = self.net(x).float()
+        if progress < _INSIDE:
+            guess, y = (picture[..., _BORDER:-_BORDER, _BORDER:-_BORDER] for picture in (guess, y))
         l1 = (guess - y).abs().mean()
         slopes = sum(((guess.diff(dim=axis) - y.diff(dim=axis)).abs().mean() for axis in (2, 3)), l1.new_zeros(()))
         return l1 + 0.5 * slopes + 2 * (guess - y).pow(2).mean(), {"l1": l1.item()}
@@ -112,19 +116,40 @@ def small_pictures(pictures: np.ndarray) -> Tensor:
 
 
 @torch.no_grad()
-def _start_as_nearest(net: nn.Module) -> None:
-    """The first three filters carry the colours through; what the blocks add starts at zero."""
-    convs = [module for module in net.modules() if isinstance(module, nn.Conv2d)]
-    first, trunk, *after = convs[0], convs[-5], *convs[-4:]
-    trunk.weight.zero_()
-    trunk.bias.zero_()
-    for conv in (first, *after):
-        conv.weight *= 0.1
-        conv.bias.zero_()
-        for colour in range(3):
-            conv.weight[colour] = 0
-            conv.weight[colour, colour, 1, 1] = 1
+def _start_as_bicubic(net: nn.Module) -> None:
+    """Some channels carry how each pixel's neighbours differ from it to the last layer, which weighs them.
+
+    All channels are zero where the picture is flat, so that steps of training change edges alone.
+    """
+    first, *middle, last = [module for module in net.modules() if isinstance(module, nn.Conv2d)]
+    slopes = [module for module in net.modules() if isinstance(module, nn.PReLU)]
+    carried = 27  # a colour's nine neighbours after another's; the one in the middle stays zero
+    for conv in (first, *middle):
+        nn.init.kaiming_normal_(conv.weight, a=0.25)
+        conv.weight[:carried] = 0
+    first.weight -= first.weight.mean((2, 3), keepdim=True)
+    for number in range(carried):
+        colour, place = divmod(number, 9)
+        first.weight[number, colour, place // 3, place % 3] += 1
+        first.weight[number, colour, 1, 1] -= 1
+        for conv in middle:
+            conv.weight[number, number, 1, 1] = 1
+    for slope in slopes:
+        slope.weight[:carried] = 1
+    nn.init.normal_(last.weight, std=1e-3)
+    for conv in (first, *middle, last):
+        nn.init.zeros_(conv.bias)
+    taps = F.interpolate(torch.eye(5)[:, None, None], size=(1, 20), mode="bicubic")[
+        :, 0, 0, 8:12
+    ]  # [5, 4]: the middle's
+    for colour, row, column in itertools.product(range(3), range(5), range(5)):
+        far = [min(max(at - 2, -1), 1) for at in (row, column)]  # which pixel, seen from the middle
+        near = [at - 2 - step for at, step in zip((row, column), far, strict=True)]  # which neighbour of that pixel
+        weights = (taps[row][:, None] * taps[column]).flatten()
+        out, of = slice(16 * colour, 16 * colour + 16), 9 * colour + 4
+        last.weight[out, of + 3 * near[0] + near[1], far[0] + 1, far[1] + 1] += weights
+        last.weight[out, of + 3 * far[0] + far[1], 1, 1] += weights
 
 
 if __name__ == "__main__":
-    loop.run(loop.options("upscaler", steps=900, batch=16, lr=1e-3, starter=str(STARTER)), UpscalerJob)
+    loop.run(loop.options("upscaler", steps=3000, batch=16, lr=2e-3, starter=str(STARTER)), UpscalerJob)
