@@ -1,7 +1,7 @@
 """Trains the ControlNet and the T2I-Adapter that follow edges, in the layouts of the original files.
 
 python -m training.controlnet                                  the ControlNet
-python -m training.controlnet --kind adapter --name adapter    the T2I-Adapter
+python -m training.controlnet --kind adapter --name adapter --steps 800    the T2I-Adapter
 
 Half of the prompts are empty and none names sizes or places, so that the edges have to be believed. The error counts as
 that of x0, up to a limit: where things are is decided while noise is high, and shows little in the error of the noise.
