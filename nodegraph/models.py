@@ -79,6 +79,8 @@ class Models:
         self._loaded: dict[tuple[str, str], LoadedModel] = {}
         self._loading: dict[tuple[str, str], threading.Lock] = {}
         self.loads = 0
+        self._small_in_use = 0  # small models lent at the moment, perhaps to several threads
+        self._threads_before = 1
 
     @property
     def _ledger(self) -> Ledger:
@@ -129,12 +131,18 @@ class Models:
             return
         import torch
 
-        before = torch.get_num_threads()
-        torch.set_num_threads(1)
+        with self._lock:
+            if not self._small_in_use:
+                self._threads_before = torch.get_num_threads()
+                torch.set_num_threads(1)
+            self._small_in_use += 1
         try:
             yield
         finally:
-            torch.set_num_threads(before)
+            with self._lock:
+                self._small_in_use -= 1
+                if not self._small_in_use:
+                    torch.set_num_threads(self._threads_before)
 
     def seconds_of(self, weights: Weights) -> float:
         """What loading these weights took, or 0 when they are not in memory."""

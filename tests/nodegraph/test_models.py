@@ -169,3 +169,16 @@ def test_a_small_model_on_the_cpu_gets_one_thread_for_as_long_as_it_is_used(monk
             assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+def test_small_models_lent_at_once_leave_the_threads_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = [4]
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads[-1])
+    monkeypatch.setattr(torch, "set_num_threads", threads.append)
+    made, _ = models()
+    first, second = made.use(Weights("a")), made.use(Weights("b"))
+    with first:
+        second.__enter__()
+    assert threads[-1] == 1
+    second.__exit__(None, None, None)
+    assert threads[-1] == 4
