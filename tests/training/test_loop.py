@@ -72,3 +72,9 @@ def test_fresh_starts_anew_and_a_seed_changes_the_run(tmp_path: Path) -> None:
     assert torch.equal(first, result(tmp_path)["weight"])
     loop.run(chosen(tmp_path, steps=20, fresh=True, seed=1), Line)
     assert not torch.equal(first, result(tmp_path)["weight"])
+
+
+def test_two_workers_learn_one_model(tmp_path: Path) -> None:
+    loop.run(chosen(tmp_path, workers=2), Line)
+    assert abs(result(tmp_path)["weight"].item() - 3) < 0.1
+    assert (tmp_path / "line" / "log.txt").read_text("utf-8").count("300/300") == 1
