@@ -7,9 +7,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
+from nodegraph.comfy import from_editor
+from nodegraph.comfy_file import is_editor_file
 from nodegraph.errors import FileProblem, WorkflowError, did_you_mean
 from nodegraph.registry import Registry
-from nodegraph.workflow import Workflow
+from nodegraph.workflow import Workflow, parsed
 
 PICTURES = (".png", ".webp", ".jpg", ".jpeg")
 
@@ -21,12 +23,13 @@ class Document(NamedTuple):
     origin: str
 
 
-def open_document(name: str | Path, library: Iterable[Path] = ()) -> Document:
+def open_document(name: str | Path, library: Iterable[Path] = (), registry: Registry | None = None) -> Document:
     """Reads a workflow from a JSON file, from a picture that carries one, or by its name in the library.
 
     Args:
         name: a path, or a name such as `text_to_image`.
         library: folders searched for names.
+        registry: the node types that name the widgets of ComfyUI's editor files; those of entry points by default.
 
     Raises:
         FileProblem: there is no such file, or the picture carries no workflow.
@@ -37,14 +40,29 @@ def open_document(name: str | Path, library: Iterable[Path] = ()) -> Document:
         path = _in_library(str(name), path, library)
     try:
         if path.suffix.lower() in PICTURES:
-            return Document(from_picture(path), str(path))
-        return Document(Workflow.parse(path.read_bytes()), str(path))
+            return Document(from_picture(path, registry), str(path))
+        return Document(from_text(path.read_bytes(), registry), str(path))
     except OSError as error:
         raise FileProblem(f"{name} cannot be read: {error.strerror or error}") from error
 
 
-def from_picture(path: Path) -> Workflow:
+def from_text(text: str | bytes, registry: Registry | None = None) -> Workflow:
+    """Reads a workflow from JSON: our document, ComfyUI's API graph, or a file of its editor.
+
+    Raises:
+        WorkflowError: it is none of these; every place that is wrong is named.
+    """
+    document = parsed(text)
+    if is_editor_file(document):
+        known = Registry().with_entry_points() if registry is None else registry
+        document = from_editor(document, known.get)
+    return Workflow.of(document)
+
+
+def from_picture(path: Path, registry: Registry | None = None) -> Workflow:
     """The workflow a picture carries: our document under `workflow`, else ComfyUI's graph under `prompt`.
+
+    Where there is no `prompt`, ComfyUI's editor file under `workflow`; for `registry` see `open_document`.
 
     Raises:
         FileProblem: it is not a picture, or carries none.
@@ -62,6 +80,8 @@ def from_picture(path: Path) -> Workflow:
         return ours
     if isinstance(texts.get("prompt"), str):
         return Workflow.parse(texts["prompt"])
+    if isinstance(texts.get("workflow"), str):
+        return from_text(texts["workflow"], registry)
     raise FileProblem(
         f"{path.name} carries no workflow; use a picture saved by nodegraph or ComfyUI, with its metadata kept"
     )
@@ -88,7 +108,7 @@ def _by_number(value: Any, workflow: Workflow, registry: Registry) -> Any:
 
 
 def _ours(text: Any) -> Workflow | None:
-    """A document of ours; None for ComfyUI's editor format, whose runnable twin is under `prompt`."""
+    """A document of ours; None for ComfyUI's editor file, whose twin under `prompt` is what ran."""
     if not isinstance(text, str):
         return None
     try:

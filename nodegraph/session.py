@@ -19,7 +19,7 @@ from nodegraph.cache import Cache
 from nodegraph.collector import Calm, quiet
 from nodegraph.devices import Device, Lane, pick_device, torch_version
 from nodegraph.disk import DiskTier
-from nodegraph.documents import Document, open_document
+from nodegraph.documents import Document, from_text, open_document
 from nodegraph.errors import (
     FileProblem,
     NodegraphError,
@@ -115,7 +115,7 @@ class Session:
 
     def open(self, name: str | Path) -> Document:
         """A workflow by path, picture or library name; see `open_document`."""
-        return open_document(name, self.folders.workflows)
+        return open_document(name, self.folders.workflows, self.registry)
 
     def prepare(self, workflow: Workflow, targets: Iterable[str] | None = None, *, scope: str = "",
                 wants_outputs: bool = False) -> Prepared:  # fmt: skip
@@ -317,9 +317,8 @@ class Session:
             self.lane("disk").submit(lambda: disk.put_recipes(run.scope, found))
 
     def _linked(self, name: str) -> Workflow:
-        return Workflow.parse(
-            self.folders.path("workflows", name if name.endswith(".json") else name + ".json").read_bytes()
-        )
+        path = self.folders.path("workflows", name if name.endswith(".json") else name + ".json")
+        return from_text(path.read_bytes(), self.registry)
 
     def _open_disk(self, home: Path) -> DiskTier | None:
         settings = self.settings

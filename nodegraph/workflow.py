@@ -63,7 +63,7 @@ class Workflow(BaseModel):
         Raises:
             WorkflowError: it is not JSON (line and column are named) or not a workflow (every place is named).
         """
-        return cls.of(_json(text))
+        return cls.of(parsed(text))
 
     @classmethod
     def of(cls, document: Any) -> Workflow:
@@ -178,6 +178,27 @@ class Workflow(BaseModel):
         return "\n".join([*lines, "}", ""])
 
 
+def parsed(text: str | bytes) -> Any:
+    """The JSON of a document.
+
+    Raises:
+        WorkflowError: it is not JSON; line and column are named.
+    """
+    try:
+        decoded = text.decode("utf-8-sig") if isinstance(text, bytes) else text
+    except UnicodeDecodeError as error:
+        raise WorkflowError.of(f"not text: byte {error.start} is not UTF-8", "a JSON file or a PNG") from None
+    try:
+        return json.loads(decoded, object_pairs_hook=_unique, parse_constant=_no_constant)
+    except json.JSONDecodeError as error:
+        what = f"not JSON at line {error.lineno}, column {error.colno}: {error.msg}"
+        raise WorkflowError.of(what, fix=None if decoded.strip() else "the file is empty") from None
+    except ValueError as error:  # a number with more digits than Python reads
+        raise WorkflowError.of(f"not JSON: {str(error).partition(';')[0]}") from None
+    except RecursionError:
+        raise WorkflowError.of("the JSON is nested too deeply", "a flat object of nodes") from None
+
+
 def split_address(address: str) -> tuple[str, str]:
     """`"12:5.text"` -> `("12:5", "text")`; the part after the last dot is the input or output."""
     node, _, name = address.rpartition(".")
@@ -207,22 +228,6 @@ def _kind(value: object) -> str:
     return names.get(type(value), "number")
 
 
-def _json(text: str | bytes) -> Any:
-    try:
-        decoded = text.decode("utf-8-sig") if isinstance(text, bytes) else text
-    except UnicodeDecodeError as error:
-        raise WorkflowError.of(f"not text: byte {error.start} is not UTF-8", "a JSON file or a PNG") from None
-    try:
-        return json.loads(decoded, object_pairs_hook=_unique, parse_constant=_no_constant)
-    except json.JSONDecodeError as error:
-        what = f"not JSON at line {error.lineno}, column {error.colno}: {error.msg}"
-        raise WorkflowError.of(what, fix=None if decoded.strip() else "the file is empty") from None
-    except ValueError as error:  # a number with more digits than Python reads
-        raise WorkflowError.of(f"not JSON: {str(error).partition(';')[0]}") from None
-    except RecursionError:
-        raise WorkflowError.of("the JSON is nested too deeply", "a flat object of nodes") from None
-
-
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
@@ -240,9 +245,9 @@ def _from_api(document: dict[str, Any]) -> dict[str, Any]:
     """Version 0 of the document is ComfyUI's API format: the nodes and nothing else."""
     if isinstance(document.get("nodes"), list) and "links" in document:
         raise WorkflowError.of(
-            "this is a file of ComfyUI's editor, which holds no runnable graph",
+            "this is a file of ComfyUI's editor, whose values have no names without the node types",
             "ComfyUI's API format or a nodegraph document",
-            "export it in ComfyUI with 'Export (API)', or use a PNG that ComfyUI saved",
+            "open it as a file or a picture, or export it in ComfyUI with 'Export (API)'",
         )
     nodes = document.get("prompt") if isinstance(document.get("prompt"), dict) else document
     return {"nodegraph": VERSION, "nodes": nodes}

@@ -26,7 +26,7 @@ from training.scenes import Scene, random_scene
 SEED = 7
 _SHOWN = 6  # confusions of an attribute
 _SWEPT = 20  # prompts for each line of a sweep
-_FEW: Mapping[str, Any] = {"scheduler": "simple"}  # with few steps: karras spends too many of them on high noise
+_FEW: Mapping[str, Any] = {"scheduler": "simple", "cfg": 3.0}  # what few steps want: even steps, little guidance
 _STRANGE = ("dinosaur", "greg rutkowski", "quantum", "bokeh", "1girl", "unreal engine", "impressionist", "raining")
 _MAIN = ("shape left", "shape right", "colour left", "colour right", "background")
 
@@ -74,11 +74,11 @@ def sweep() -> list[Question]:
     prompts = [captions.plain(scene) for scene in scenes]
     lines: dict[str, tuple[Sequence[str], Mapping[str, Any]]] = {}
     for sampler in SAMPLERS:
-        lines[f"{sampler}, 8 steps"] = prompts, {"sampler": sampler, "steps": 8, **_FEW}
+        lines[f"{sampler}, 8 steps, CFG 3"] = prompts, {"sampler": sampler, "steps": 8, **_FEW}
     for sampler in CFG_PP:
-        lines[f"{sampler}, 8 steps, CFG 1.5"] = prompts, {"sampler": sampler, "steps": 8, "cfg": 1.5, **_FEW}
+        lines[f"{sampler}, 8 steps, CFG 1.5"] = prompts, {"sampler": sampler, "steps": 8, **_FEW, "cfg": 1.5}
     for sampler in ("euler", "dpmpp_2m", "uni_pc", "deis", "ipndm", "heun"):
-        lines[f"{sampler}, 4 steps"] = prompts, {"sampler": sampler, "steps": 4, **_FEW}
+        lines[f"{sampler}, 4 steps, CFG 3"] = prompts, {"sampler": sampler, "steps": 4, **_FEW}
     for cfg in (1.0, 2.0, 4.0, 6.0, 9.0, 12.0):
         lines[f"CFG {cfg:g}"] = prompts, {"cfg": cfg}
     for width, height in ((192, 192), (192, 128), (128, 192)):
@@ -184,6 +184,7 @@ def main() -> None:
     parser.add_argument("--sweep", action="store_true", help="other settings and other words")
     parser.add_argument("--models", type=Path, help="folder of models to look in first")
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="settings of the workflow")
+    parser.add_argument("--lines", default="", metavar="TEXT", help="of a sweep, only lines with this in their name")
     parser.add_argument("--every", type=int, default=1, help="take every n-th prompt")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     chosen = parser.parse_args()
@@ -191,7 +192,8 @@ def main() -> None:
     for pair in chosen.set:
         name, _, value = pair.partition("=")
         changed[name] = float(value) if name == "cfg" else int(value) if value.isdigit() else value
-    asked = (sweep() if chosen.sweep else questions())[:: chosen.every]
+    asked = [question for question in (sweep() if chosen.sweep else questions()) if chosen.lines in question.group]
+    asked = asked[:: chosen.every]
     asked = [question._replace(settings={**question.settings, **changed}) for question in asked]
     with multiprocessing.get_context("spawn").Pool(chosen.workers) as pool:
         parts = pool.starmap(answers, [(asked[n :: chosen.workers], chosen.models) for n in range(chosen.workers)])

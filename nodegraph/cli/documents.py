@@ -12,7 +12,7 @@ from nodegraph.cli.arguments import Parser, UsageError, add_places, settings_of
 from nodegraph.cli.codes import OK, code_of
 from nodegraph.cli.request import declared_inputs, is_link, read_stdin
 from nodegraph.cli.terminal import Terminal
-from nodegraph.documents import Document
+from nodegraph.documents import Document, from_text
 from nodegraph.errors import Kind, Problem, WorkflowError
 from nodegraph.session import Session
 from nodegraph.spec import Input
@@ -81,7 +81,7 @@ def open_workflow(name: str, session: Session, inputs_from: str | None = None) -
         return session.open(name)
     if inputs_from == "-":
         raise UsageError("the workflow and --inputs cannot both come from stdin")
-    return Document(Workflow.parse(read_stdin()), "stdin")
+    return Document(from_text(read_stdin(), session.registry), "stdin")
 
 
 def with_sources(problems: Iterable[Problem], workflow: Workflow) -> list[Problem]:

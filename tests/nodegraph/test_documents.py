@@ -10,14 +10,20 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from nodegraph.documents import checked_json, from_picture, metadata_of, open_document
+from nodegraph.documents import checked_json, from_picture, from_text, metadata_of, open_document
 from nodegraph.errors import FileProblem, WorkflowError
 from nodegraph.workflow import Workflow
 from tests.nodegraph.trivial import REGISTRY, n
 
 API = {"d": n("DivMod", a=5), "3": n("Add", a=("d", "remainder"), b=2)}
 OURS = {"nodegraph": 1, "name": "mine", "nodes": API}
-EDITOR = {"last_node_id": 3, "nodes": [], "links": []}
+EDITOR = {
+    "nodes": [
+        {"id": 3, "type": "Add", "inputs": [{"name": "a", "link": 1}], "widgets_values": [0, 2]},
+        {"id": 4, "type": "DivMod", "widgets_values": [5]},
+    ],
+    "links": [[1, 4, 1, 3, 0, "INT"]],
+}
 
 
 def picture(path: Path, **texts: Any) -> Path:
@@ -39,6 +45,26 @@ def test_a_picture_of_comfyuis_gives_its_prompt(tmp_path: Path) -> None:
     assert from_picture(picture(tmp_path / "a.png", prompt=API, workflow=EDITOR)).api() == API
     assert from_picture(picture(tmp_path / "b.png", prompt=API, workflow="not json")).api() == API
     assert from_picture(picture(tmp_path / "c.png", prompt=API, workflow="[" * 50_000)).api() == API
+
+
+def test_a_file_of_comfyuis_editor_opens_and_so_does_a_picture_that_has_nothing_else(tmp_path: Path) -> None:
+    graph = {"3": n("Add", a=("4", 1), b=2), "4": n("DivMod", a=5)}
+    (tmp_path / "a.json").write_text(json.dumps(EDITOR))
+    assert open_document(tmp_path / "a.json", registry=REGISTRY).workflow.api() == graph
+    path = picture(tmp_path / "b.png", workflow=EDITOR)
+    assert open_document(path, registry=REGISTRY).workflow.api() == graph
+    assert from_text(json.dumps(EDITOR), REGISTRY).api() == graph
+    with pytest.raises(WorkflowError, match="node 3: type: Field required"):
+        from_picture(picture(tmp_path / "c.png", workflow={"nodes": [{"id": 3}]}))
+    with pytest.raises(WorkflowError, match="not JSON at line 1"):
+        from_picture(picture(tmp_path / "d.png", workflow="{"))
+
+
+def test_the_nodes_of_an_editors_file_are_those_of_entry_points_by_default(tmp_path: Path) -> None:
+    latent = {"id": 1, "type": "EmptyLatentImage", "widgets_values": [64, 32, 2]}
+    (tmp_path / "a.json").write_text(json.dumps({"nodes": [latent]}))
+    found = open_document(tmp_path / "a.json").workflow.api()
+    assert found == {"1": n("EmptyLatentImage", width=64, height=32, batch_size=2)}
 
 
 def test_what_a_run_writes_into_pictures_is_read_again(tmp_path: Path) -> None:

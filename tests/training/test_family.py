@@ -52,7 +52,7 @@ def test_the_embedding_is_nearer_to_its_colour_than_any_word(frozen: Frozen) -> 
 def test_the_hypernetwork_flattens(frozen: Frozen, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(styles, "PROMPTS", styles.PROMPTS[:4])
     before, after, _ = hypernetwork.measure(frozen, hypernetwork.load(SHIPPED["hypernetwork"], frozen.unet))
-    assert after < 0.9 * before
+    assert after < 0.8 * before
 
 
 def test_the_upscaler_beats_bicubic(frozen: Frozen) -> None:
