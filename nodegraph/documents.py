@@ -73,6 +73,10 @@ def from_picture(path: Path, registry: Registry | None = None) -> Workflow:
         with cast(Any, Image.open(path)) as picture:  # its `with` has no type
             picture.load()  # text chunks may come after the pixels
             texts: dict[str, Any] = dict(getattr(picture, "text", {}) or picture.info)
+            for entry in picture.getexif().values():  # in a WEBP each entry is `key:text`, as ComfyUI writes it
+                key, colon, text = str(entry).partition(":")
+                if colon:
+                    texts.setdefault(key, text)
     except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise FileProblem(f"{path.name} is not a picture that can be read: {error}") from error
     ours = _ours(texts.get("workflow"))

@@ -67,6 +67,14 @@ def test_the_nodes_of_an_editors_file_are_those_of_entry_points_by_default(tmp_p
     assert found == {"1": n("EmptyLatentImage", width=64, height=32, batch_size=2)}
 
 
+def test_an_animation_carries_its_workflow_in_exif_entries(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0110] = "prompt:" + json.dumps({"1": {"class_type": "A", "inputs": {"colon": "a:b"}}})
+    exif[0x010F] = "something else"
+    Image.new("RGB", (2, 2)).save(tmp_path / "a.webp", exif=exif)
+    assert open_document(tmp_path / "a.webp").workflow.nodes["1"].inputs == {"colon": "a:b"}
+
+
 def test_what_a_run_writes_into_pictures_is_read_again(tmp_path: Path) -> None:
     texts = metadata_of(Workflow.of(OURS), REGISTRY)
     assert from_picture(picture(tmp_path / "a.png", **texts)).as_json() == OURS
