@@ -82,9 +82,9 @@ class Guidance:
             x, sigma, ("negative" if is_needed else None, "middle", "positive")
         )  # fmt: skip
         if nested:
-            inner = self.join(x, sigma, positive, middle, scale, "positive", "middle")
+            inner = self._join(positive, middle, Moment(x, sigma, scale, self, "positive", "middle"))
             return Estimate(negative + middle_scale * (inner - negative), negative)
-        outer = self.join(x, sigma, middle, negative, middle_scale, "middle", "negative")
+        outer = self._join(middle, negative, Moment(x, sigma, middle_scale, self, "middle", "negative"))
         return Estimate(outer + (positive - middle) * scale, negative)
 
     def perp_neg(self, x: Tensor, sigma: Tensor, scale: float, neg_scale: float) -> Estimate:
@@ -92,35 +92,32 @@ class Guidance:
 
         Source: Armandpour et al. 2023, "Re-imagine the Negative Prompt Algorithm" (arXiv:2304.04968).
         """
-        found = self.estimates(x, sigma, ("positive", "negative", "empty"))
-        for change in self.hooks.before:
-            found = change(found, self._moment(x, sigma, scale, "positive", "negative"))
-        positive, negative, empty = found
+        moment = Moment(x, sigma, scale, self)
+        positive, negative, empty = self._before(self.estimates(x, sigma, ("positive", "negative", "empty")), moment)
         x0 = perpendicular(positive, negative, empty, scale, neg_scale)
-        for change in self.hooks.after:
-            x0 = change(x0, positive, negative, self._moment(x, sigma, scale, "positive", "negative"))
-        return Estimate(x0, negative)
+        return Estimate(self._after(x0, positive, negative, moment), negative)
 
-    def join(
-        self, x: Tensor, sigma: Tensor, cond: Tensor, uncond: Tensor, scale: float, positive: str, negative: str
-    ) -> Tensor:
+    def _joined(self, x: Tensor, sigma: Tensor, scale: float, is_guided: bool) -> Estimate:
+        moment = Moment(x, sigma, scale, self)
+        found = self.estimates(x, sigma, ("positive", "negative" if is_guided else None))
+        cond, uncond = self._before(found, moment)
+        return Estimate(self._join(cond, uncond, moment), uncond)
+
+    def _join(self, cond: Tensor, uncond: Tensor, moment: Moment) -> Tensor:
         """Guidance from one estimate to another as the patches want it."""
-        moment = self._moment(x, sigma, scale, positive, negative)
         combine = self.hooks.combine
-        x0 = uncond + (cond - uncond) * scale if combine is None else combine(cond, uncond, moment)
+        x0 = uncond + (cond - uncond) * moment.scale if combine is None else combine(cond, uncond, moment)
+        return self._after(x0, cond, uncond, moment)
+
+    def _before(self, found: list[Tensor], moment: Moment) -> list[Tensor]:
+        for change in self.hooks.before:
+            found = change(found, moment)
+        return found
+
+    def _after(self, x0: Tensor, cond: Tensor, uncond: Tensor, moment: Moment) -> Tensor:
         for change in self.hooks.after:
             x0 = change(x0, cond, uncond, moment)
         return x0
-
-    def _joined(self, x: Tensor, sigma: Tensor, scale: float, is_guided: bool) -> Estimate:
-        found = self.estimates(x, sigma, ("positive", "negative" if is_guided else None))
-        for change in self.hooks.before:
-            found = change(found, self._moment(x, sigma, scale, "positive", "negative"))
-        cond, uncond = found
-        return Estimate(self.join(x, sigma, cond, uncond, scale, "positive", "negative"), uncond)
-
-    def _moment(self, x: Tensor, sigma: Tensor, scale: float, positive: str, negative: str) -> Moment:
-        return Moment(x, sigma, scale, self, positive, negative)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +135,8 @@ class Moment:
     sigma: Tensor
     scale: float
     guidance: Guidance
-    positive: str
-    negative: str
+    positive: str = "positive"
+    negative: str = "negative"
 
     def again(self, name: str, x: Tensor, tweaks: Tweaks | None = None) -> Tensor:
         """x0 under one side once more, for another x or with the UNet changed."""
