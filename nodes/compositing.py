@@ -89,12 +89,13 @@ def join_alpha(*, image: Image, alpha: Mask) -> Image:
     import torch
     from torch.nn.functional import interpolate
 
-    from nodes.diffusion.compositing import channelled, to_batch, to_channels
+    from nodes.diffusion.compositing import channelled, to_channels
+    from nodes.diffusion.denoiser import repeat_to
 
     count = max(len(image), len(alpha))
     mask = interpolate(channelled(alpha).to(image), size=image.shape[1:3], mode="bilinear").movedim(1, -1)
     colours = to_channels(image, 3)
-    return torch.cat([to_batch(colours, count), 1 - to_batch(mask, count)], dim=-1)
+    return torch.cat([repeat_to(colours, count), 1 - repeat_to(mask, count)], dim=-1)
 
 
 @node("PorterDuffImageComposite", category="mask/compositing", title="Porter-Duff Image Composite")

@@ -8,13 +8,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from nodes.diffusion.denoiser import repeat_to
 from nodes.diffusion.resize import resize
-
-
-def to_batch(x: Tensor, count: int) -> Tensor:
-    """The first `count` items of [B, ...], repeated from the first when there are fewer."""
-    repeats = -(-count // x.shape[0])
-    return (x.repeat(repeats, *[1] * (x.dim() - 1)) if repeats > 1 else x)[:count]
 
 
 def to_channels(image: Tensor, count: int) -> Tensor:
@@ -46,10 +41,10 @@ def paste(
     result = destination.clone()
     place = result[..., y : y + source.shape[-2], x : x + source.shape[-1]]  # [B, C, h, w] that is inside
     height, width = place.shape[-2:]
-    over = to_batch(source, len(destination))[..., :height, :width].to(destination)
+    over = repeat_to(source, len(destination))[..., :height, :width].to(destination)
     if mask is not None:
         weight = F.interpolate(channelled(mask).to(destination), size=source.shape[-2:], mode="bilinear")
-        weight = to_batch(weight, len(destination))[..., :height, :width]
+        weight = repeat_to(weight, len(destination))[..., :height, :width]
         over = weight * over + (1 - weight) * place
     place.copy_(over)
     return result
@@ -74,9 +69,9 @@ def combine_masks(destination: Tensor, source: Tensor, x: int, y: int, operation
         [max(B, N), H, W], 0..1.
     """
     count = max(len(destination), len(source))
-    result = to_batch(destination, count).clone()
+    result = repeat_to(destination, count).clone()
     below = result[:, y : y + source.shape[-2], x : x + source.shape[-1]]
-    above = to_batch(source, count)[:, : below.shape[-2], : below.shape[-1]].to(below)
+    above = repeat_to(source, count)[:, : below.shape[-2], : below.shape[-1]].to(below)
     below.copy_(_mask_operation(below, above, operation))
     return result.clamp(0, 1)
 
@@ -108,7 +103,7 @@ def blend(image: Tensor, over: Tensor, factor: float, mode: str) -> Tensor:
     """
     over = fit(to_channels(over, image.shape[-1]).to(image), *image.shape[1:3])
     count = max(len(image), len(over))
-    image, over = to_batch(image, count), to_batch(over, count)
+    image, over = repeat_to(image, count), repeat_to(over, count)
     return (image * (1 - factor) + _blend_mode(image, over, mode) * factor).clamp(0, 1)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from nodes.diffusion.compositing import OPERATORS, blend, combine_masks, paste, porter_duff, to_batch, to_channels
+from nodes.diffusion.compositing import OPERATORS, blend, combine_masks, paste, porter_duff, to_channels
+from nodes.diffusion.denoiser import repeat_to
 
 
 def one(value):
@@ -14,8 +15,8 @@ def one(value):
 
 def test_a_batch_is_cut_or_goes_round():
     x = torch.arange(3.0)
-    assert to_batch(x, 2).tolist() == [0, 1]
-    assert to_batch(x, 7).tolist() == [0, 1, 2, 0, 1, 2, 0]
+    assert repeat_to(x, 2).tolist() == [0, 1]
+    assert repeat_to(x, 7).tolist() == [0, 1, 2, 0, 1, 2, 0]
 
 
 def test_channels_are_cut_or_made_opaque():
