@@ -6,7 +6,6 @@ Source: Gal et al. 2022 (arXiv:2208.01618). No torch at import, so that planning
 from __future__ import annotations
 
 import math
-import pickle
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -153,16 +152,10 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
     import torch
     from torch import Tensor
 
+    from nodes.diffusion.weights import unpickled
+
     sniff(path)
-    try:
-        with torch.serialization.safe_globals([torch.nn.ParameterDict]):
-            found: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise FileProblem(
-            f"{path.name}: is damaged or would have to run code, which is refused; use a .safetensors version"
-        ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError, AttributeError, UnicodeDecodeError) as error:
-        raise FileProblem(f"{path.name}: {_NOT_ONE}") from error
+    found: Any = unpickled(path, _NOT_ONE, [torch.nn.ParameterDict])
     if isinstance(found, Tensor):
         return {"": found}
     if isinstance(found, dict) and "string_to_param" in found:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import mmap
 import pickle
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -95,21 +95,36 @@ def pickle_tensors(path: Path) -> dict[str, Tensor]:
     Raises:
         FileProblem: it is damaged, or is more than tensors and would have to run code.
     """
-    try:
-        is_zip = zipfile.is_zipfile(path)  # since torch 1.6; only these can be mapped
-        found = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
-    except pickle.UnpicklingError as error:
-        raise FileProblem(
-            f"{path.name}: is damaged or would have to run code, which is refused; use a .safetensors version"
-        ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError, AttributeError, UnicodeDecodeError) as error:
-        raise FileProblem(f"{path.name}: is not a checkpoint that torch can read; download it again") from error
+    found = unpickled(path, "is not a checkpoint that torch can read; download it again")
     for wrapper in ("state_dict", "model", "params_ema", "params"):
         if isinstance(found, dict) and isinstance(found.get(wrapper), dict):
             found = found[wrapper]
     if not isinstance(found, dict):
         raise FileProblem(f"{path.name}: holds no named tensors; choose another file")
     return {name: tensor for name, tensor in found.items() if isinstance(name, str) and isinstance(tensor, Tensor)}
+
+
+def unpickled(path: Path, instead: str, classes: Sequence[type] = ()) -> Any:
+    """What is in a pickle, by torch's `weights_only`: tensors and containers, and nothing is executed.
+
+    Args:
+        path: the file.
+        instead: what to say of a file that torch cannot read.
+        classes: further containers it may hold.
+
+    Raises:
+        FileProblem: it is damaged, or is more than these and would have to run code.
+    """
+    try:
+        is_zip = zipfile.is_zipfile(path)  # since torch 1.6; only these can be mapped
+        with torch.serialization.safe_globals(list(classes)):
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
+    except pickle.UnpicklingError as error:
+        raise FileProblem(
+            f"{path.name}: is damaged or would have to run code, which is refused; use a .safetensors version"
+        ) from error
+    except (RuntimeError, EOFError, ValueError, KeyError, OSError, AttributeError, UnicodeDecodeError) as error:
+        raise FileProblem(f"{path.name}: {instead}") from error
 
 
 def pickled_entry(path: str, tensor: Tensor) -> TensorEntry:
