@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from nodegraph.cli import describe
+from nodegraph import describe
 from nodegraph.cli.arguments import Parser, UsageError, add_places, settings_of
 from nodegraph.cli.codes import OK
 from nodegraph.cli.outlook import size_in_words
@@ -33,14 +33,14 @@ def nodes(words: list[str], terminal: Terminal) -> int:
     if args.name is None:
         specs = sorted(registry, key=lambda spec: (spec.category, spec.name))
         terminal.out(
-            json.dumps([_node_json(spec) for spec in specs], ensure_ascii=False) if args.json else _listing(specs)
+            json.dumps([describe.of_node(spec) for spec in specs], ensure_ascii=False) if args.json else _listing(specs)
         )
         return OK
     spec = registry.get(args.name) or registry.get(registry.nearest(args.name) or "")
     if spec is None or spec.name.casefold() != args.name.casefold():
         near = f"did you mean {spec.name!r}?" if spec else "see nodegraph nodes"
         raise UsageError(f"no node type {args.name!r} is installed; {near}")
-    terminal.out(json.dumps(_node_json(spec), ensure_ascii=False, indent=1) if args.json else _page(spec))
+    terminal.out(json.dumps(describe.of_node(spec), ensure_ascii=False, indent=1) if args.json else _page(spec))
     return OK
 
 
@@ -103,19 +103,6 @@ def _page(spec: NodeSpec) -> str:
 def _marks(item: Input) -> str:
     marks = [describe.default(item), "lazy" if item.is_lazy else "", "takes a whole list" if item.is_list else ""]
     return "; ".join(filter(None, marks))
-
-
-def _node_json(spec: NodeSpec) -> dict[str, Any]:
-    inputs = {
-        item.name: {
-            "port": item.port, "required": item.is_required, "link_only": not describe.is_value(item),
-            **describe.schema(item, is_required=False),
-        }
-        for item in spec.inputs
-    }  # fmt: skip
-    outputs = [{"name": output.name, "port": output.port, "is_list": output.is_each} for output in spec.outputs]
-    return {"name": spec.name, "title": spec.title, "category": spec.category, "doc": spec.doc, "kind": spec.kind,
-            "module": spec.module, "inputs": inputs, "outputs": outputs}  # fmt: skip
 
 
 def _list(folders: Folders, kind: str | None) -> tuple[Any, str]:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from nodegraph.cli import describe
+from nodegraph import describe
+from nodegraph.checks import problems_of
 from nodegraph.cli.arguments import Parser, UsageError, add_places, settings_of
 from nodegraph.cli.codes import OK, code_of
-from nodegraph.cli.request import declared_inputs, is_link, read_stdin
+from nodegraph.cli.request import is_link, read_stdin
 from nodegraph.cli.terminal import Terminal
 from nodegraph.documents import Document, from_text
-from nodegraph.errors import Kind, Problem, WorkflowError
+from nodegraph.errors import WorkflowError
 from nodegraph.session import Session
 from nodegraph.spec import Input
-from nodegraph.workflow import Workflow, split_address
+from nodegraph.workflow import Workflow
 
 
 def check(words: list[str], terminal: Terminal) -> int:
@@ -28,7 +28,7 @@ def check(words: list[str], terminal: Terminal) -> int:
     with session:
         try:
             workflow = open_workflow(name, session).workflow
-            problems = _problems(workflow, session)
+            problems = problems_of(workflow, session)
             label = workflow.name or name
         except WorkflowError as error:
             problems, label = list(error.problems), name
@@ -56,9 +56,9 @@ def inputs(words: list[str], terminal: Terminal) -> int:
         return OK
     with session:
         workflow = open_workflow(name, session).workflow
-        declared = declared_inputs(workflow, session)
+        declared = describe.declared_inputs(workflow, session.spec)
         if args.json:
-            terminal.out(json.dumps(_schema(workflow, declared), ensure_ascii=False, indent=1))
+            terminal.out(json.dumps(describe.of_inputs(workflow, declared), ensure_ascii=False, indent=1))
             return OK
         for key, item in declared.items():
             terminal.out(_line(key, item, is_required=workflow.inputs[key].required))
@@ -84,22 +84,6 @@ def open_workflow(name: str, session: Session, inputs_from: str | None = None) -
     return Document(from_text(read_stdin(), session.registry), "stdin")
 
 
-def with_sources(problems: Iterable[Problem], workflow: Workflow) -> list[Problem]:
-    """The problems, with where to get a missing model as far as the document says so."""
-    listed: Any = workflow.requires.get("models")
-    sources: dict[str, str] = {}
-    for model in listed if isinstance(listed, list) else []:  # type: ignore[reportUnknownVariableType]
-        if isinstance(model, Mapping) and isinstance(model.get("sources"), list) and model["sources"]:  # type: ignore[reportUnknownMemberType]
-            sources[str(model.get("name"))] = str(model["sources"][0])  # type: ignore[reportUnknownArgumentType]
-    found: list[Problem] = []
-    for problem in problems:
-        source = next((sources[name] for name in sources if repr(name) in problem.what), None)
-        is_missing = problem.kind is Kind.MISSING_MODEL and source is not None
-        fix = "; ".join(filter(None, [problem.fix, f"get it from {source}"]))
-        found.append(replace(problem, fix=fix) if is_missing else problem)
-    return found
-
-
 def _opened(parser: Parser, words: list[str], terminal: Terminal) -> tuple[str, Any, Session | None]:
     """The workflow's name, the options, and a session; no session when only help was asked for."""
     parser.general.add_argument("--json", action="store_true", help="as one JSON object")
@@ -112,45 +96,6 @@ def _opened(parser: Parser, words: list[str], terminal: Terminal) -> tuple[str, 
     if name is None:
         raise UsageError(f"which workflow? write {parser.prog} FILE, or a name such as text_to_image")
     return name, args, Session(settings_of(args))
-
-
-def _problems(workflow: Workflow, session: Session) -> list[Problem]:
-    """Every problem of the document. An input the user must give is no problem before a run."""
-    places = {place for item in workflow.inputs.values() if item.required for place in item.bind}
-    problems: list[Problem] = []
-    try:
-        session.check(workflow)
-    except WorkflowError as error:
-        problems += [
-            problem
-            for problem in with_sources(error.problems, workflow)
-            if not (problem.type == "required_input_missing" and f"{problem.node}.{problem.input}" in places)
-        ]
-    for name, item in workflow.inputs.items():
-        for place in item.bind:
-            node, field = split_address(place)
-            spec = session.spec(workflow.nodes[node].class_type)
-            if spec is not None and field not in spec.by_name:
-                expected = ", ".join(spec.by_name) or "nothing: it has no inputs"
-                problems.append(
-                    Problem(f"inputs.{name} binds {place!r}, which {spec.name} does not have", expected=expected)
-                )
-    return problems
-
-
-def _schema(workflow: Workflow, declared: Mapping[str, Input | None]) -> dict[str, Any]:
-    """The declared inputs as a JSON Schema of an object."""
-    found: dict[str, Any] = {"$schema": "https://json-schema.org/draft/2020-12/schema", "type": "object"}
-    if workflow.name:
-        found["title"] = workflow.name
-    if workflow.doc:
-        found["description"] = workflow.doc
-    found["properties"] = {
-        name: {} if item is None else describe.schema(item, is_required=workflow.inputs[name].required)
-        for name, item in declared.items()
-    }
-    found["required"] = [name for name in declared if workflow.inputs[name].required]
-    return {**found, "additionalProperties": False}
 
 
 def _line(name: str, item: Input | None, *, is_required: bool) -> str:

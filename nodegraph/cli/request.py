@@ -9,16 +9,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from nodegraph.cli import describe
+from nodegraph import describe
 from nodegraph.cli.arguments import Parser, UsageError
 from nodegraph.cli.terminal import Terminal
 from nodegraph.cli.values import Values
 from nodegraph.documents import checked_json
-from nodegraph.errors import DefinitionError, WorkflowError, did_you_mean
+from nodegraph.errors import WorkflowError, did_you_mean
 from nodegraph.graph import Ref, input_value
 from nodegraph.session import Session
 from nodegraph.spec import MISSING, Input
-from nodegraph.subgraph import input_of
 from nodegraph.workflow import Workflow, split_address
 
 SEEDS = ("seed", "noise_seed")
@@ -66,17 +65,6 @@ def add_values(parser: Parser) -> None:
     group.add_argument("--inputs", metavar="FILE", help="JSON object of declared inputs; - reads stdin")
     group.add_argument("--seed", metavar="INT", help="set every seed of the workflow")
     group.add_argument("--randomize-seeds", action="store_true", help="draw a seed, tell it, and use it as --seed does")
-
-
-def declared_inputs(workflow: Workflow, session: Session) -> dict[str, Input | None]:
-    """Declared inputs by name; None where the node type is not known."""
-    found: dict[str, Input | None] = {}
-    for name in workflow.inputs:
-        try:
-            found[name] = input_of(workflow, name, session.spec)
-        except DefinitionError:
-            found[name] = None
-    return found
 
 
 def add_declared(parser: Parser, workflow: Workflow, inputs: Mapping[str, Input | None]) -> dict[str, str]:

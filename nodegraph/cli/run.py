@@ -9,18 +9,20 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any, cast
 
+from nodegraph import describe
+from nodegraph.checks import with_sources
 from nodegraph.cli import outlook
 from nodegraph.cli.arguments import Parser, UsageError, add_compute, add_places, count, seconds, settings_of
 from nodegraph.cli.codes import FAILED, OK, STATUS
-from nodegraph.cli.documents import open_workflow, with_sources
+from nodegraph.cli.documents import open_workflow
 from nodegraph.cli.interrupts import Interrupts, exit_now
-from nodegraph.cli.picture import png_from, png_of
 from nodegraph.cli.report import Reporter, RunReport
-from nodegraph.cli.request import Request, add_declared, add_values, declared_inputs, request
+from nodegraph.cli.request import Request, add_declared, add_values, request
 from nodegraph.cli.terminal import Terminal
 from nodegraph.documents import Document
 from nodegraph.errors import WorkflowError
 from nodegraph.graph import Ref
+from nodegraph.pictures import png_from, png_of
 from nodegraph.registry import Registry
 from nodegraph.session import Prepared, Running, Session
 from nodegraph.workflow import Workflow
@@ -85,7 +87,7 @@ def _command(parser: Parser, words: list[str], terminal: Terminal, interrupts: I
     is_plan = interrupts is None or early.dry_run
     with Session(settings_of(early, runs=not is_plan and not early.help)) as session:
         document = open_workflow(name, session, early.inputs)
-        inputs = declared_inputs(document.workflow, session)
+        inputs = describe.declared_inputs(document.workflow, session.spec)
         flags = add_declared(parser, document.workflow, inputs)
         if early.help:
             parser.description = document.workflow.doc or parser.description

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from nodegraph.cli import describe
+from nodegraph import describe
 from nodegraph.cli.arguments import UsageError
 from nodegraph.cli.terminal import Terminal
 from nodegraph.errors import StorageError, did_you_mean

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from nodegraph.spec import Input
+from nodegraph.errors import DefinitionError
+from nodegraph.spec import Input, NodeSpec
+from nodegraph.subgraph import Find, input_of
+from nodegraph.workflow import Workflow
 
 METAVARS = {"INT": "INT", "FLOAT": "NUMBER", "BOOLEAN": "true|false", "STRING": "TEXT"}
 KINDS = {"INT": "whole number", "FLOAT": "number", "BOOLEAN": "true or false", "STRING": "text", "*": "any value"}
@@ -83,6 +87,51 @@ def schema(item: Input, *, is_required: bool) -> dict[str, Any]:
     if item.doc:
         found["description"] = item.doc
     return found
+
+
+def of_node(spec: NodeSpec) -> dict[str, Any]:
+    """A node type as JSON: its inputs as JSON Schema, its outputs by slot."""
+    inputs = {
+        item.name: {
+            "port": item.port, "required": item.is_required, "link_only": not is_value(item),
+            **schema(item, is_required=False),
+        }
+        for item in spec.inputs
+    }  # fmt: skip
+    outputs = [{"name": output.name, "port": output.port, "is_list": output.is_each} for output in spec.outputs]
+    return {"name": spec.name, "title": spec.title, "category": spec.category, "doc": spec.doc, "kind": spec.kind,
+            "module": spec.module, "inputs": inputs, "outputs": outputs}  # fmt: skip
+
+
+def declared_inputs(workflow: Workflow, find: Find) -> dict[str, Input | None]:
+    """Declared inputs by name; None where the node type is not known.
+
+    Args:
+        workflow: the document.
+        find: gives a node type by its id.
+    """
+    found: dict[str, Input | None] = {}
+    for name in workflow.inputs:
+        try:
+            found[name] = input_of(workflow, name, find)
+        except DefinitionError:
+            found[name] = None
+    return found
+
+
+def of_inputs(workflow: Workflow, declared: Mapping[str, Input | None]) -> dict[str, Any]:
+    """The declared inputs as a JSON Schema of an object."""
+    found: dict[str, Any] = {"$schema": "https://json-schema.org/draft/2020-12/schema", "type": "object"}
+    if workflow.name:
+        found["title"] = workflow.name
+    if workflow.doc:
+        found["description"] = workflow.doc
+    found["properties"] = {
+        name: {} if item is None else schema(item, is_required=workflow.inputs[name].required)
+        for name, item in declared.items()
+    }
+    found["required"] = [name for name in declared if workflow.inputs[name].required]
+    return {**found, "additionalProperties": False}
 
 
 def _number(value: float) -> str:
