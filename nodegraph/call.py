@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeGuard, cast
 from pydantic import ValidationError
 
 from nodegraph.context import Context
+from nodegraph.devices import loaded_torch
 from nodegraph.errors import Interrupted, NodeError, NodegraphError
 from nodegraph.graph import Ref
 from nodegraph.keys import canonical
@@ -257,7 +258,7 @@ def _check_untouched(before: list[tuple[str, Any, int]]) -> None:
 def _is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError):
         return True
-    torch = sys.modules.get("torch")
+    torch = loaded_torch()
     if torch is None or not isinstance(error, RuntimeError):
         return False
     return isinstance(error, torch.cuda.OutOfMemoryError) or "can't allocate memory" in str(error)

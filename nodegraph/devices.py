@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import metadata
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from nodegraph.errors import NodegraphError, did_you_mean
 
@@ -66,7 +66,7 @@ class Device:
 
     def release(self) -> None:
         """Gives what torch's allocator keeps for later back to the device."""
-        torch = sys.modules.get("torch")
+        torch = loaded_torch()
         if torch is not None and self.kind == "cuda":
             torch.cuda.empty_cache()
 
@@ -78,13 +78,19 @@ def pick_device(name: str = "auto") -> Device:
         NodegraphError: the name is no device's.
     """
     if name == "auto":
-        return Device("cuda" if _has_cuda() else "cpu")
+        return Device("cuda" if _count_cuda() else "cpu")
     if name.partition(":")[0] not in ("cpu", "cuda", "mps", "xpu"):
         fix = did_you_mean(name, ["cpu", "cuda", "mps", "xpu"])
         raise NodegraphError(
             f"device {name!r} is unknown; one of auto, cpu, cuda, cuda:N, mps, xpu" + (f"; {fix}" if fix else "")
         )
     return Device(name)
+
+
+def loaded_torch() -> Any:
+    """Torch where it is imported, else None, also while another thread is at it: then there are no tensors yet."""
+    torch = sys.modules.get("torch")
+    return None if torch is None or getattr(torch.__spec__, "_initializing", False) else torch
 
 
 @lru_cache(maxsize=1)
@@ -96,19 +102,24 @@ def torch_version() -> str:
         return "none"
 
 
-def _has_cuda() -> bool:
+def visible_devices() -> list[str]:
+    """The devices worth a worker each: every NVIDIA GPU, else the CPU. Imports no torch."""
+    return [f"cuda:{number}" for number in range(_count_cuda())] or ["cpu"]
+
+
+def _count_cuda() -> int:
     """Asks the driver for devices, as torch does, without the seconds that importing torch takes."""
-    torch = sys.modules.get("torch")
-    if torch is not None and hasattr(torch, "cuda"):
-        return bool(torch.cuda.is_available())
+    torch = loaded_torch()
+    if torch is not None:
+        return torch.cuda.device_count() if torch.cuda.is_available() else 0
     if "+cpu" in torch_version() or sys.platform == "darwin":
-        return False
+        return 0
     try:
         driver = ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
         count = ctypes.c_int(0)
-        return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
+        return count.value if driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 else 0
     except (OSError, AttributeError):
-        return False
+        return 0
 
 
 class Lane:

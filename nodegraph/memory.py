@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import heapq
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
@@ -13,13 +12,15 @@ from nodegraph.types import Each
 if TYPE_CHECKING:
     import torch
 
+from nodegraph.devices import loaded_torch
+
 V = TypeVar("V")
 OVERHEAD_BYTES = 64  # what a value without tensors is taken to weigh, besides text
 
 
 def tensors(value: Any) -> Iterator[torch.Tensor]:
     """Every tensor inside a value, in a fixed order. Values without torch loaded have none."""
-    torch = sys.modules.get("torch")
+    torch = loaded_torch()
     if torch is None:
         return
     stack = [value]
@@ -64,7 +65,7 @@ def device_of(value: Any) -> str:
 
 def rebuild(value: V, change: Callable[[torch.Tensor], torch.Tensor]) -> V:
     """The value with each tensor replaced; what holds no tensor stays the same object."""
-    torch = sys.modules.get("torch")
+    torch = loaded_torch()
     if torch is None or next(tensors(value), None) is None:
         return value
     result: Any = value
