@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Protocol
+from urllib.parse import quote
 
 from nodegraph.devices import Device
 from nodegraph.events import SavedFile
@@ -58,10 +59,11 @@ class Context:
         models: Models,
         files: Folders,
         metadata: Callable[[], dict[str, str]],
+        claim: str = "",
     ) -> None:
         self._host, self._device, self._models = host, device, models
-        self.node, self.files, self._metadata = node, files, metadata
-        self._expanded = 0
+        self.node, self.files, self._metadata, self._claim = node, files, metadata, claim
+        self._expanded = self._saved = 0
         self.used: list[Weights] = []
 
     @property
@@ -115,7 +117,10 @@ class Context:
             StorageError: the disk is full or cannot be written.
         """
         self._host.check()
-        file = self.files.save(kind, prefix, extension, write)
+        self._saved += 1
+        node = quote(self.node, safe=" ")
+        claim = f"{self._claim}/{node}-{self._saved}" if self._claim else ""
+        file = self.files.save(kind, prefix, extension, write, claim)
         self._host.saved(self.node, file)
         return file
 

@@ -50,11 +50,13 @@ class Run(Scheduler):
     """A plan being carried out; its events go to `emit` in order."""
 
     def __init__(self, session: Session, run_id: str, plan: Plan, planner: Planner, *, document: Workflow | None,
-                 scope: str, priority: int, wants_values: bool, emit: Callable[[Event], None]) -> None:  # fmt: skip
+                 scope: str, priority: int, wants_values: bool, emit: Callable[[Event], None], claim: str = "",
+                 texts: Mapping[str, str | None] | None = None) -> None:  # fmt: skip
         super().__init__(
             session, run_id, plan, planner, scope=scope, priority=priority, wants_values=wants_values, emit=emit
         )
         self._session, self._document = session, document
+        self._claim, self._texts = claim, texts or {}
         self._paces: dict[str, tuple[int, float]] = {}  # the first step told of a node, and when
         self._previews = Previews(lambda node, format, image: emit(NodePreview(run_id, node, format, image)))
 
@@ -217,11 +219,12 @@ class Run(Scheduler):
             return None
         session = self._session
         task.context = Context(self, task.step.id, device=session.device, models=session.models, files=session.folders,
-                               metadata=self._metadata)  # fmt: skip
+                               metadata=self._metadata, claim=self._claim)  # fmt: skip
         return task.context
 
     def _metadata(self) -> dict[str, str]:
-        return {} if self._document is None else metadata_of(self._document, self._session.registry)
+        found = {} if self._document is None else metadata_of(self._document, self._session.registry)
+        return {name: text for name, text in {**found, **self._texts}.items() if text is not None}
 
     def _finish(self, task: Task, outcome: call.Outcome, seconds: float) -> None:
         """Enters what a call gave; the lock is held, and `_proceed` comes after."""

@@ -7,6 +7,7 @@ import hashlib
 import os
 import re
 import secrets
+import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,7 @@ from nodegraph.types import FileRef
 WEIGHTS = (".safetensors", ".sft", ".ckpt", ".pt", ".pt2", ".pth", ".bin", ".pkl")
 IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 BLOCK_BYTES = 16 << 20
+CLAIMS = ".unfinished"  # hidden folder of hard links to the files that runs under way have saved
 
 MODEL_KINDS: Mapping[str, tuple[str, ...]] = {
     "checkpoints": ("checkpoints",), "loras": ("loras",), "vae": ("vae",), "text_encoders": ("text_encoders", "clip"),
@@ -147,11 +149,21 @@ class Folders:
         real = path.resolve()
         return self.digest(str(real), real.stat(), lambda: content_digest(real))
 
-    def save(self, kind: str, prefix: str, extension: str, write: Callable[[BinaryIO], None]) -> SavedFile:
+    def save(
+        self, kind: str, prefix: str, extension: str, write: Callable[[BinaryIO], None], claim: str = ""
+    ) -> SavedFile:
         """Writes a new file `{prefix}_{counter:05}_.{extension}` under `output` or `temp`.
 
         The file gets its name when it is whole, so a killed run leaves none. The counter is ComfyUI's: one more than
         the highest in the folder.
+
+        Args:
+            kind: `output` or `temp`.
+            prefix: start of the name, with folders before it.
+            extension: its end.
+            write: writes the content.
+            claim: `<run>/<file>`, the same when a run is tried again after a crash: a file that the earlier attempt put
+                in place is taken, not written twice. It holds until `settle`.
 
         Raises:
             FileProblem: the prefix leads out of the folder.
@@ -161,17 +173,24 @@ class Folders:
         _, clean = _split(kind, prefix or "nodegraph")
         subfolder, stem = str(PurePosixPath(clean).parent), PurePosixPath(clean).name
         folder = root / subfolder
-        draft = folder / f".{secrets.token_hex(6)}.part"
+        claimed = root / CLAIMS / f"{claim}.{extension}" if claim else None
+        draft = (folder if claimed is None else claimed.parent) / f".{secrets.token_hex(6)}.part"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            try:
-                with open(draft, "xb") as file:
-                    write(file)
-                with self._lock:
-                    path = _take_name(draft, folder, stem, extension)
-            finally:
-                with contextlib.suppress(OSError):
-                    draft.unlink(missing_ok=True)
+            draft.parent.mkdir(parents=True, exist_ok=True)
+            path = None if claimed is None else _placed(claimed, folder)
+            if path is None:
+                try:
+                    with open(draft, "xb") as file:
+                        write(file)
+                    if claimed is not None:
+                        draft = draft.replace(claimed)
+                    with self._lock:
+                        path = _take_name(draft, folder, stem, extension)
+                finally:
+                    if draft != claimed:
+                        with contextlib.suppress(OSError):
+                            draft.unlink(missing_ok=True)
         except OSError as error:
             raise StorageError(
                 f"{folder} cannot be written: {error.strerror or error}; nothing was saved there"
@@ -179,6 +198,25 @@ class Folders:
         place = "" if subfolder == "." else subfolder
         named = "output" if kind == "output" else "temp"
         return SavedFile(path.name, place, named, str(path), path.stat().st_size, extension)
+
+    def settle(self, run: str) -> None:
+        """Forgets the claims of a run, once it is known to be over."""
+        for root in (self.output, self.home / "temp"):
+            shutil.rmtree(root / CLAIMS / run, ignore_errors=True)
+
+    def claims(self) -> set[str]:
+        """The runs that have claims."""
+        return {
+            path.name
+            for root in (self.output, self.home / "temp")
+            for path in (root / CLAIMS).glob("*")
+            if path.is_dir()
+        }
+
+
+def stamp(path: str, status: os.stat_result, compute: Callable[[], str]) -> str:
+    """Size and time of a file in place of its digest, at no cost."""
+    return f"{status.st_size}-{status.st_mtime_ns}"
 
 
 def content_digest(path: Path) -> str:
@@ -237,6 +275,17 @@ def _near(name: str, names: list[str]) -> str | None:
     base = PurePosixPath(name).name
     same = next((other for other in names if PurePosixPath(other).name == base), None)
     return f"did you mean {same!r}?" if same else did_you_mean(name, names)
+
+
+def _placed(claimed: Path, folder: Path) -> Path | None:
+    """The file that an earlier attempt linked to a claim. The link itself is the record, so no crash comes between."""
+    try:
+        status = claimed.stat()
+    except FileNotFoundError:
+        return None
+    if status.st_nlink < 2:
+        return None
+    return next((path for path in folder.iterdir() if path.is_file() and path.samefile(claimed)), None)
 
 
 def _take_name(draft: Path, folder: Path, stem: str, extension: str) -> Path:

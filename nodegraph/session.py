@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Coroutine, Iterable, Mapping
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from nodegraph.errors import (
 )
 from nodegraph.events import Event
 from nodegraph.execute import Run
-from nodegraph.files import Folders
+from nodegraph.files import Folders, stamp
 from nodegraph.graph import Graph, Ref
 from nodegraph.keys import FORMAT, digest
 from nodegraph.memory import Ledger
@@ -79,8 +80,10 @@ class Session:
             shipped=_shipped(self.registry, "models"), workflows=_shipped(self.registry, "workflows"),
         )  # fmt: skip
         self.disk = self._open_disk(folders.home)
-        if self.disk is not None:
-            folders = Folders(folders.home, folders.models, folders.output, folders.workflows, self.disk.digest)
+        if not settings.reads_content:
+            folders = replace(folders, digest=stamp)
+        elif self.disk is not None:
+            folders = replace(folders, digest=self.disk.digest)
         self.folders = folders
         self.cache = Cache(
             self.ledger, self.disk, keeps=settings.keeps, write=lambda job: self.lane("disk").submit(job)
@@ -197,19 +200,24 @@ class Session:
 
     # Runs
 
-    def submit(self, prepared: Prepared, *, priority: int = 0, wants_values: bool = False) -> Running:
+    def submit(
+        self, prepared: Prepared, *, priority: int = 0, wants_values: bool = False, claim: str = "",
+        texts: Mapping[str, str | None] | None = None,
+    ) -> Running:  # fmt: skip
         """Starts a run; a lower priority number goes first.
 
         Args:
             prepared: from `prepare`.
             priority: place among the runs of this session.
             wants_values: read the targets' values even when only the disk has them.
+            claim: name of the run for its files, the same when it is tried again; see `Folders.save`.
+            texts: what pictures carry besides the workflow, or in place of it, by key; None takes one away.
         """
         stream: queue.SimpleQueue[Event] = queue.SimpleQueue()
         run_id = f"{next(self._numbers)}-{secrets.token_hex(4)}"
         run = Run(
             self, run_id, prepared.plan, prepared.planner, document=prepared.workflow, scope=prepared.scope,
-            priority=priority, wants_values=wants_values, emit=stream.put,
+            priority=priority, wants_values=wants_values, emit=stream.put, claim=claim, texts=texts,
         )  # fmt: skip
         with self.lock:
             self._runs[run_id] = run
@@ -287,6 +295,11 @@ class Session:
             held = ", ".join(f"{ledger.used / GIB:.2f} GiB on {name}" for name, ledger in self._ledgers.items())
         self.device.release()
         return held
+
+    def held(self) -> dict[str, dict[str, int]]:
+        """Bytes of models and cached values held on each device, and its budget."""
+        with self.lock:
+            return {name: {"used": ledger.used, "budget": ledger.budget} for name, ledger in self._ledgers.items()}
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> Future[None]:
         """Runs a coroutine on the session's event loop."""

@@ -26,6 +26,7 @@ class Settings:
         extra_model_paths: ComfyUI's YAML file of further folders.
         output_dir: where pictures go; by default `output` in the home.
         previews: make small pictures of work under way, as events.
+        reads_content: False to tell files apart by path, size and time alone: to check workflows, not to run them.
     """
 
     home: Path | None = None
@@ -41,3 +42,4 @@ class Settings:
     extra_model_paths: Path | None = None
     output_dir: Path | None = None
     previews: bool = False
+    reads_content: bool = True
