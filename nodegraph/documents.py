@@ -60,9 +60,10 @@ def from_text(text: str | bytes, registry: Registry | None = None) -> Workflow:
 
 
 def from_picture(path: Path, registry: Registry | None = None) -> Workflow:
-    """The workflow a picture carries: our document under `workflow`, else ComfyUI's graph under `prompt`.
+    """The workflow a picture carries: our document under `nodegraph`, else ComfyUI's graph under `prompt`.
 
-    Where there is no `prompt`, ComfyUI's editor file under `workflow`; for `registry` see `open_document`.
+    Where there is no `prompt`, what is under `workflow`: our document, as older pictures have it, or ComfyUI's editor
+    file; for `registry` see `open_document`.
 
     Raises:
         FileProblem: it is not a picture, or carries none.
@@ -79,7 +80,7 @@ def from_picture(path: Path, registry: Registry | None = None) -> Workflow:
                     texts.setdefault(key, text)
     except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise FileProblem(f"{path.name} is not a picture that can be read: {error}") from error
-    ours = _ours(texts.get("workflow"))
+    ours = _ours(texts.get("nodegraph")) or _ours(texts.get("workflow"))
     if ours is not None:
         return ours
     if isinstance(texts.get("prompt"), str):
@@ -94,12 +95,17 @@ def from_picture(path: Path, registry: Registry | None = None) -> Workflow:
 def metadata_of(workflow: Workflow, registry: Registry) -> dict[str, str]:
     """What a picture carries, read again by `from_picture`: the nodes as ComfyUI reads them, and the whole document.
 
-    Links go by slot number under `prompt`, since ComfyUI knows no names.
+    The document goes by a name of its own, as ComfyUI takes what is under `workflow` for a file of its editor.
     """
+    return {"prompt": json.dumps(comfy_graph(workflow, registry)), "nodegraph": json.dumps(workflow.as_json())}
+
+
+def comfy_graph(workflow: Workflow, registry: Registry) -> dict[str, Any]:
+    """The nodes as ComfyUI's API has them: links by slot number, since it knows no names."""
     graph = workflow.api()
     for node in graph.values():
         node["inputs"] = {name: _by_number(value, workflow, registry) for name, value in node["inputs"].items()}
-    return {"prompt": json.dumps(graph), "workflow": json.dumps(workflow.as_json())}
+    return graph
 
 
 def _by_number(value: Any, workflow: Workflow, registry: Registry) -> Any:

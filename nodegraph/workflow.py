@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, cast
 
@@ -12,6 +14,7 @@ from nodegraph.collector import quiet
 from nodegraph.errors import Problem, WorkflowError, did_you_mean
 
 VERSION = 1
+SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 class NodeDocument(BaseModel):
@@ -189,7 +192,12 @@ def parsed(text: str | bytes) -> Any:
     except UnicodeDecodeError as error:
         raise WorkflowError.of(f"not text: byte {error.start} is not UTF-8", "a JSON file or a PNG") from None
     try:
-        return json.loads(decoded, object_pairs_hook=_unique, parse_constant=_no_constant)
+        found = json.loads(decoded, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite)
+        if SURROGATE.search(decoded):
+            json.dumps(found, ensure_ascii=False).encode()
+        return found
+    except UnicodeEncodeError:
+        raise WorkflowError.of("a text holds half of a surrogate pair", "Unicode") from None
     except json.JSONDecodeError as error:
         what = f"not JSON at line {error.lineno}, column {error.colno}: {error.msg}"
         raise WorkflowError.of(what, fix=None if decoded.strip() else "the file is empty") from None
@@ -235,6 +243,13 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(name for name in names if names.count(name) > 1)
         raise WorkflowError.of(f"the JSON names {twice!r} twice in one object", "each name once", "rename one of them")
     return found
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise WorkflowError.of(f"{text[:40]} is too large for a number", "one below 1.8e308")
+    return number
 
 
 def _no_constant(name: str) -> Any:

@@ -47,7 +47,7 @@ def test_a_loaded_picture_is_saved_with_its_workflow(session):
     with Image.open(file.path) as picture:
         assert np.asarray(picture).tolist()[0][0] == [255, 0, 0]
         assert json.loads(picture.text["prompt"])["2"]["inputs"]["images"] == ["1", 0]
-        assert Workflow.parse(picture.text["workflow"]).nodes["1"].inputs == {"image": "red.png"}
+        assert Workflow.parse(picture.text["nodegraph"]).nodes["1"].inputs == {"image": "red.png"}
 
 
 def test_the_counter_goes_on_and_nothing_is_replaced(session):
