@@ -6,7 +6,7 @@ from itertools import groupby
 from pathlib import Path
 
 import nodes
-from nodegraph.cli import describe
+from nodegraph import describe
 from nodegraph.registry import Registry
 from nodegraph.spec import Input, NodeSpec
 

@@ -32,6 +32,10 @@ class Host(Protocol):
         """Has a small picture of a node's work made."""
         ...
 
+    def show(self, node: str, format: str, image: bytes) -> None:
+        """Shows an encoded picture, whether or not previews are wanted."""
+        ...
+
     def saved(self, node: str, file: SavedFile) -> None:
         """A sink's file is in place."""
         ...
@@ -96,6 +100,11 @@ class Context:
         self._host.progress(self.node, i, n)
         if preview is not None:
             self._host.preview(self.node, preview)
+
+    def show(self, format: str, image: bytes) -> None:
+        """Hands an encoded picture (`jpeg`, `png`) to whoever follows the run; nothing of it is kept."""
+        self._host.check()
+        self._host.show(self.node, format, image)
 
     def generator(self, seed: int) -> torch.Generator:
         """A CPU generator of this seed, so that noise is the same on every device."""

@@ -127,6 +127,10 @@ class Run(Scheduler):
         if self._session.settings.previews:
             self._previews.offer(node, make)
 
+    def show(self, node: str, format: str, image: bytes) -> None:
+        """Shows an encoded picture."""
+        self.emit(NodePreview(self.id, node, format, image))
+
     def saved(self, node: str, file: SavedFile) -> None:
         """A sink's file is in place."""
         task = self._tasks[node]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal, NamedTuple
 
 from pydantic import Field
@@ -96,6 +97,22 @@ def preview_image(*, ctx: Context, images: Image) -> None:
         images: What to show.
     """
     save_pngs(ctx, images, "ComfyUI_temp", "temp", level=1)
+
+
+@node("SaveImageWebsocket", category="api/image", kind="sink", lane="io", cache=False)
+def save_image_websocket(*, ctx: Context, images: Image) -> None:
+    """Send images [B, H, W, C] as PNG to whoever follows the run, and keep none on disk.
+
+    Args:
+        images: What to send.
+    """
+    from nodes.diffusion.pictures import write_png
+
+    for number, image in enumerate(images, 1):
+        file = BytesIO()
+        write_png(file, image, {}, 4)
+        ctx.step(number, len(images))
+        ctx.show("png", file.getvalue())
 
 
 @node("SaveAnimatedWEBP", category="image/animation", kind="sink", lane="io")

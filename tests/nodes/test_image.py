@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import torch
 from PIL import Image
 
 from nodegraph.errors import WorkflowError
-from nodegraph.events import Saved
+from nodegraph.events import NodePreview, Saved
 from nodegraph.session import Session, Settings
 from nodegraph.workflow import Workflow
 from nodes.image import resize_and_pad_image, scale_image, scale_image_by, scale_image_to_max_dimension
@@ -48,6 +49,16 @@ def test_a_loaded_picture_is_saved_with_its_workflow(session):
         assert np.asarray(picture).tolist()[0][0] == [255, 0, 0]
         assert json.loads(picture.text["prompt"])["2"]["inputs"]["images"] == ["1", 0]
         assert Workflow.parse(picture.text["nodegraph"]).nodes["1"].inputs == {"image": "red.png"}
+
+
+def test_pictures_are_handed_to_who_follows_the_run_each_time(session):
+    for _ in range(2):
+        running = session.submit(session.prepare(Workflow.of(document(sink="SaveImageWebsocket"))))
+        shown = [event for event in running if isinstance(event, NodePreview)]
+        assert [event.format for event in shown] == ["png"]
+        with Image.open(io.BytesIO(shown[0].image)) as picture:
+            assert (picture.format, picture.size, picture.getpixel((0, 0))) == ("PNG", (12, 8), (255, 0, 0))
+    assert not (session.folders.output).exists()
 
 
 def test_the_counter_goes_on_and_nothing_is_replaced(session):
