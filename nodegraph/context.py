@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Protocol
-from urllib.parse import quote
 
 from nodegraph.devices import Device
 from nodegraph.events import SavedFile
@@ -127,8 +126,7 @@ class Context:
         """
         self._host.check()
         self._saved += 1
-        node = quote(self.node, safe=" ")
-        claim = f"{self._claim}/{node}-{self._saved}" if self._claim else ""
+        claim = (self._claim, f"{self.node} {self._saved}") if self._claim else None
         file = self.files.save(kind, prefix, extension, write, claim)
         self._host.saved(self.node, file)
         return file

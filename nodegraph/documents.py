@@ -68,7 +68,7 @@ def from_picture(path: Path, registry: Registry | None = None) -> Workflow:
     Raises:
         FileProblem: it is not a picture, or carries none.
     """
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     try:
         with cast(Any, Image.open(path)) as picture:  # its `with` has no type
@@ -78,7 +78,7 @@ def from_picture(path: Path, registry: Registry | None = None) -> Workflow:
                 key, colon, text = str(entry).partition(":")
                 if colon:
                     texts.setdefault(key, text)
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except Exception as error:  # at bytes they do not expect, Pillow's plugins raise whatever there is
         raise FileProblem(f"{path.name} is not a picture that can be read: {error}") from error
     ours = _ours(texts.get("nodegraph")) or _ours(texts.get("workflow"))
     if ours is not None:

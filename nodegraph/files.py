@@ -150,8 +150,9 @@ class Folders:
         return self.digest(str(real), real.stat(), lambda: content_digest(real))
 
     def save(
-        self, kind: str, prefix: str, extension: str, write: Callable[[BinaryIO], None], claim: str = ""
-    ) -> SavedFile:
+        self, kind: str, prefix: str, extension: str, write: Callable[[BinaryIO], None],
+        claim: tuple[str, str] | None = None,
+    ) -> SavedFile:  # fmt: skip
         """Writes a new file `{prefix}_{counter:05}_.{extension}` under `output` or `temp`.
 
         The file gets its name when it is whole, so a killed run leaves none. The counter is ComfyUI's: one more than
@@ -162,8 +163,8 @@ class Folders:
             prefix: start of the name, with folders before it.
             extension: its end.
             write: writes the content.
-            claim: `<run>/<file>`, the same when a run is tried again after a crash: a file that the earlier attempt put
-                in place is taken, not written twice. It holds until `settle`.
+            claim: a run, and which of its files this is, the same when the run is tried again after a crash: a file
+                that the earlier attempt put in place is taken, not written twice. It holds until `settle`.
 
         Raises:
             FileProblem: the prefix leads out of the folder.
@@ -173,7 +174,7 @@ class Folders:
         _, clean = _split(kind, prefix or "nodegraph")
         subfolder, stem = str(PurePosixPath(clean).parent), PurePosixPath(clean).name
         folder = root / subfolder
-        claimed = root / CLAIMS / f"{claim}.{extension}" if claim else None
+        claimed = None if claim is None else _claims(root, claim[0]) / f"{claim_name(claim[1])}.{extension}"
         draft = (folder if claimed is None else claimed.parent) / f".{secrets.token_hex(6)}.part"
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -202,16 +203,17 @@ class Folders:
     def settle(self, run: str) -> None:
         """Forgets the claims of a run, once it is known to be over."""
         for root in (self.output, self.home / "temp"):
-            shutil.rmtree(root / CLAIMS / run, ignore_errors=True)
+            shutil.rmtree(_claims(root, run), ignore_errors=True)
+
+    def settle_others(self, runs: Iterable[str]) -> None:
+        """Forgets the claims of all runs but these."""
+        for name in self.claims() - set(map(claim_name, runs)):
+            for root in (self.output, self.home / "temp"):
+                shutil.rmtree(root / CLAIMS / name, ignore_errors=True)
 
     def claims(self) -> set[str]:
-        """The runs that have claims."""
-        return {
-            path.name
-            for root in (self.output, self.home / "temp")
-            for path in (root / CLAIMS).glob("*")
-            if path.is_dir()
-        }
+        """Names of the runs that have claims, as `claim_name` makes them."""
+        return {path.name for root in (self.output, self.home / "temp") for path in (root / CLAIMS).glob("*")}
 
 
 def stamp(path: str, status: os.stat_result, compute: Callable[[], str]) -> str:
@@ -275,6 +277,15 @@ def _near(name: str, names: list[str]) -> str | None:
     base = PurePosixPath(name).name
     same = next((other for other in names if PurePosixPath(other).name == base), None)
     return f"did you mean {same!r}?" if same else did_you_mean(name, names)
+
+
+def _claims(root: Path, run: str) -> Path:
+    return root / CLAIMS / claim_name(run)
+
+
+def claim_name(text: str) -> str:
+    """A file name for any text: ids of runs and nodes may hold what leads out of a folder, or be too long."""
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 def _placed(claimed: Path, folder: Path) -> Path | None:

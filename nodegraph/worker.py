@@ -15,6 +15,8 @@ import json
 import logging
 import os
 import queue
+import re
+import signal
 import struct
 import sys
 import threading
@@ -28,6 +30,7 @@ from pydantic import TypeAdapter
 from nodegraph.devices import loaded_torch
 from nodegraph.errors import NodegraphError, WorkflowError
 from nodegraph.events import Event, NodePreview, as_json
+from nodegraph.keys import digest
 from nodegraph.lock import WORKERS, Lock
 from nodegraph.pictures import png_of
 from nodegraph.running import Prepared, Running
@@ -210,15 +213,14 @@ class Worker:
 
     def _save(self, images: Any, prepared: Prepared, run: str, name: str) -> list[dict[str, Any]]:
         saved: list[dict[str, Any]] = []
+        place = f"results/{digest('run', run).hex()}/{re.sub(r'[^A-Za-z0-9_-]+', '_', name)[:60]}"
         for number in range(len(images)):
             content = png_of(images[number : number + 1], prepared.workflow, self._session.registry)
 
             def write(file: BinaryIO, content: bytes = content) -> None:
                 file.write(content)
 
-            file = self._session.folders.save(
-                "temp", f"results/{run}/{name}", "png", write, f"{run}/result-{name}-{number}"
-            )
+            file = self._session.folders.save("temp", place, "png", write, (run, f"result {name} {number}"))
             saved.append(file._asdict())
         return saved
 
@@ -280,17 +282,26 @@ def _joined(frames: list[Frame]) -> list[Frame]:
 
 def main() -> int:
     """Runs a worker on this process's stdin and stdout -> exit code."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # terminals and systemd send them to the server's whole group, but
+        signal.signal(number, signal.SIG_IGN)  # the end of a worker comes from the server, after the run under way
     orders = os.fdopen(os.dup(0), "rb")
     reports = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what nodes and libraries print must not come between the frames
     with open(os.devnull, "rb") as nothing:
         os.dup2(nothing.fileno(), 0)
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    for name in ("nodegraph", "nodes"):
+        logging.getLogger(name).setLevel(logging.INFO)
     first = read(orders)
     if first is None:
         return 0
+    try:
+        session = Session(settings_of(first.head["settings"]))
+    except NodegraphError as error:
+        log.error("%s", error)
+        return 2
     outbox = Outbox(reports)
-    with Session(settings_of(first.head["settings"])) as session, _lock(session.folders.home):
+    with session, _lock(session.folders.home):
         worker = Worker(session, outbox.put)
         over = threading.Event()
         threading.Thread(target=_beats, args=(worker, outbox, over), name="worker-beats", daemon=True).start()

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 import threading
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 
 import pytest
 
-from nodegraph.devices import Device, Lane, pick_device
+from nodegraph import devices
+from nodegraph.devices import Device, Lane, loaded_torch, pick_device, visible_devices
 from nodegraph.errors import NodegraphError
 from tests.nodegraph.trivial import PATIENCE
 
@@ -58,3 +63,30 @@ def test_devices_are_picked_by_name() -> None:
     free, total = Device("cpu").memory()
     assert 0 < free <= total
     assert str(Device("cpu").torch) == "cpu"
+
+
+def test_torch_that_is_still_being_imported_counts_as_absent(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = ModuleType("torch")
+    torch.__spec__ = ModuleSpec("torch", None)
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    assert loaded_torch() is torch
+    torch.__spec__._initializing = True  # type: ignore[attr-defined]
+    assert loaded_torch() is None
+    monkeypatch.delitem(sys.modules, "torch")
+    assert loaded_torch() is None
+
+
+def test_every_gpu_is_worth_a_worker_and_else_the_cpu_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    for count, names in ((0, ["cpu"]), (1, ["cuda:0"]), (3, ["cuda:0", "cuda:1", "cuda:2"])):
+        monkeypatch.setattr(devices, "_count_cuda", lambda count=count: count)
+        assert visible_devices() == names
+        assert pick_device("auto").kind == ("cuda" if count else "cpu")
+
+
+def test_looking_for_devices_imports_no_torch() -> None:
+    script = (
+        "import sys; from nodegraph.devices import pick_device, visible_devices, loaded_torch;"
+        " visible_devices(), pick_device(); print('torch' in sys.modules, loaded_torch())"
+    )
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ["False", "None"]

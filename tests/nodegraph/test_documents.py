@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from nodegraph.documents import checked_json, from_picture, from_text, metadata_of, open_document
+from nodegraph.documents import checked_json, comfy_graph, from_picture, from_text, metadata_of, open_document
 from nodegraph.errors import FileProblem, WorkflowError
 from nodegraph.workflow import Workflow
 from tests.nodegraph.trivial import REGISTRY, n
@@ -39,6 +39,41 @@ def test_a_picture_of_ours_carries_the_whole_document(tmp_path: Path) -> None:
     assert from_picture(path).as_json() == OURS
     assert open_document(path).workflow.name == "mine"
     assert open_document(str(path)).origin == str(path)
+
+
+def test_a_document_under_its_own_name_goes_before_what_else_a_picture_carries(tmp_path: Path) -> None:
+    path = picture(tmp_path / "a.png", prompt={"1": n("Const")}, workflow=EDITOR, nodegraph=OURS)
+    assert from_picture(path).as_json() == OURS
+    path = picture(tmp_path / "b.png", prompt=API, workflow=EDITOR, nodegraph="not ours")
+    assert from_picture(path).api() == API
+    path = picture(tmp_path / "c.png", nodegraph={**OURS, "name": "new"}, workflow={**OURS, "name": "old"})
+    assert from_picture(path).name == "new"
+
+
+def test_the_nodes_as_comfyui_has_them_link_by_number_where_the_slot_is_known() -> None:
+    graph = {
+        "d": n("DivMod", a=5), "u": n("Unknown"), "1": n("Add", a=("d", "remainder"), b=("d", 0)),
+        "2": n("Add", a=("d", "nonsense"), b=("u", "out")), "3": n("Echo", value=["d", "remainder", 1]),
+        "4": n("Join", a="d", b=("gone", "out")),
+    }  # fmt: skip
+    workflow = Workflow.of({"nodegraph": 1, "nodes": graph})
+    found = comfy_graph(workflow, REGISTRY)
+    assert found["1"]["inputs"] == {"a": ["d", 1], "b": ["d", 0]}
+    assert found["2"]["inputs"] == {"a": ["d", "nonsense"], "b": ["u", "out"]}
+    assert found["3"]["inputs"] == {"value": ["d", "remainder", 1]}
+    assert found["4"]["inputs"] == {"a": "d", "b": ["gone", "out"]}
+    assert workflow.api()["1"]["inputs"]["a"] == ["d", "remainder"]  # the document is as it was
+    assert set(metadata_of(workflow, REGISTRY)) == {"prompt", "nodegraph"}
+
+
+@pytest.mark.parametrize("length", [0, 5, 14])
+def test_a_picture_with_a_broken_header_is_told(tmp_path: Path, length: int) -> None:
+    path = picture(tmp_path / "a.png", prompt=API)
+    content = bytearray(path.read_bytes())
+    content[8:12] = length.to_bytes(4, "big")  # of the first chunk
+    path.write_bytes(content)
+    with pytest.raises(FileProblem, match=r"a\.png is not a picture that can be read: "):
+        from_picture(path)
 
 
 def test_a_picture_of_comfyuis_gives_its_prompt(tmp_path: Path) -> None:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import builtins
+import contextlib
+import os
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import pytest
 
+from nodegraph import files
 from nodegraph.errors import FileProblem, StorageError
-from nodegraph.files import Folders, content_digest
+from nodegraph.files import CLAIMS, Folders, claim_name, content_digest, stamp
 
 
 def write(path: Path, content: bytes = b"x") -> Path:
@@ -236,3 +243,164 @@ def test_a_file_system_without_hard_links_saves_too(tmp_path: Path, monkeypatch:
     names = [folders.save("output", "pic", "png", lambda file: file.write(b"x") and None).filename for _ in range(3)]
     assert names == ["pic_00001_.png", "pic_00002_.png", "pic_00003_.png"]
     assert sorted(path.name for path in (tmp_path / "output").iterdir()) == names
+
+
+# Claims: what an attempt that died has saved
+
+
+def noted(content: bytes) -> Callable[[BinaryIO], None]:
+    def write(file: BinaryIO) -> None:
+        file.write(content)
+
+    return write
+
+
+def contents(folder: Path) -> list[bytes]:
+    return sorted(path.read_bytes() for path in folder.rglob("*") if path.is_file() and CLAIMS not in path.parts)
+
+
+class Died(BaseException):
+    """Stands for the end of a process: nothing catches it."""
+
+
+def test_a_claimed_file_is_written_once_however_often_it_is_saved(tmp_path: Path) -> None:
+    folders = Folders.of(tmp_path)
+    first = folders.save("output", "a/b", "txt", noted(b"1"), ("run", "9-1"))
+
+    def never(file: BinaryIO) -> None:
+        raise AssertionError("it was written again")
+
+    assert folders.save("output", "a/b", "txt", never, ("run", "9-1")) == first
+    assert Folders.of(tmp_path).save("output", "a/b", "txt", never, ("run", "9-1")) == first
+    others = [
+        folders.save("output", "a/b", "txt", noted(b"2"), claim) for claim in (("run", "9-2"), ("other", "9-1"), None)
+    ]
+    assert [first.filename, *(other.filename for other in others)] == [
+        f"b_0000{number}_.txt" for number in (1, 2, 3, 4)
+    ]
+    assert contents(tmp_path / "output") == [b"1", b"2", b"2", b"2"]
+
+
+@pytest.mark.parametrize("place", ["open", "write", "replace", "before link", "after link", "stat"])
+def test_a_claimed_file_is_there_once_wherever_an_attempt_died(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    folders = Folders.of(tmp_path)
+    folders.save("output", "n", "txt", noted(b"other"))
+
+    def die(*_: Any, **__: Any) -> Any:
+        raise Died
+
+    def half(file: BinaryIO) -> None:
+        file.write(b"ha")
+        raise Died
+
+    def link_and_die(source: Any, target: Any) -> None:
+        real_link(source, target)
+        raise Died
+
+    real_link = os.link
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", die)  # a dead process cleans nothing up
+        if place == "open":
+            patch.setattr(builtins, "open", die)
+        elif place == "replace":
+            patch.setattr(Path, "replace", die)
+        elif place == "before link":
+            patch.setattr(os, "link", die)
+        elif place == "after link":
+            patch.setattr(os, "link", link_and_die)
+        elif place == "stat":
+            patch.setattr(files, "SavedFile", die)
+        with pytest.raises(Died):
+            folders.save("output", "n", "txt", half if place == "write" else noted(b"mine"), ("run", "9-1"))
+    is_placed = place in ("after link", "stat")
+    assert contents(tmp_path / "output") == [b"mine", b"other"][0 if is_placed else 1 :]
+    assert folders.claims() == {claim_name("run")}
+
+    found = Folders.of(tmp_path).save("output", "n", "txt", noted(b"again" if is_placed else b"mine"), ("run", "9-1"))
+    assert (found.filename, Path(found.path).read_bytes()) == ("n_00002_.txt", b"mine")
+    assert contents(tmp_path / "output") == [b"mine", b"other"]
+    folders.settle("run")
+    assert folders.claims() == set()
+    assert [path for path in (tmp_path / "output" / CLAIMS).rglob("*")] == []
+    assert contents(tmp_path / "output") == [b"mine", b"other"]
+    assert Path(found.path).stat().st_nlink == 1
+
+
+def test_a_claimed_file_that_was_deleted_or_moved_away_is_written_again(tmp_path: Path) -> None:
+    folders = Folders.of(tmp_path)
+    first = folders.save("output", "n", "txt", noted(b"1"), ("run", "9-1"))
+    Path(first.path).unlink()
+    second = folders.save("output", "n", "txt", noted(b"2"), ("run", "9-1"))
+    assert Path(second.path).read_bytes() == b"2"
+    (tmp_path / "elsewhere").mkdir()
+    Path(second.path).rename(tmp_path / "elsewhere" / "kept.txt")
+    third = folders.save("output", "n", "txt", noted(b"3"), ("run", "9-1"))
+    assert Path(third.path).read_bytes() == b"3"
+    assert (tmp_path / "elsewhere" / "kept.txt").read_bytes() == b"2"
+
+
+def test_a_claim_that_failed_to_be_written_leaves_nothing_behind(tmp_path: Path) -> None:
+    folders = Folders.of(tmp_path)
+
+    def fail(file: BinaryIO) -> None:
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(StorageError, match="No space left on device; nothing was saved there"):
+        folders.save("output", "n", "txt", fail, ("run", "9-1"))
+    assert contents(tmp_path / "output") == []
+    assert [path for path in (tmp_path / "output" / CLAIMS).rglob("*") if path.is_file()] == []
+
+
+def test_without_hard_links_a_file_is_saved_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(os, "link", refuse)
+    folders = Folders.of(tmp_path)
+    names = [folders.save("output", "n", "txt", noted(b"x"), ("run", str(number))).filename for number in range(2)]
+    assert names == ["n_00001_.txt", "n_00002_.txt"]
+    folders.settle("run")
+    assert contents(tmp_path / "output") == [b"x", b"x"]
+
+
+@pytest.mark.parametrize("run", ["..", ".", "", "../..", "a/../.."])
+def test_settling_never_leaves_the_folder_of_claims(tmp_path: Path, run: str) -> None:
+    folders = Folders.of(tmp_path)
+    kept = [write(tmp_path / "output" / "kept.png"), write(tmp_path / "temp" / "kept.png"), write(tmp_path / "kept")]
+    for root in (tmp_path / "output", tmp_path / "temp"):
+        (root / CLAIMS / "other").mkdir(parents=True)
+    with contextlib.suppress(FileProblem, ValueError):
+        folders.settle(run)
+    assert all(path.exists() for path in kept)
+    assert folders.claims() == {"other"}
+
+
+@pytest.mark.parametrize("claim", ["..", ".", "", "../x", "run/../../x", "/x", "a\0b"])
+def test_a_claim_cannot_leave_its_folder(tmp_path: Path, claim: str) -> None:
+    folders = Folders.of(tmp_path / "home")
+    with contextlib.suppress(FileProblem, StorageError, ValueError):
+        folders.save("output", "n", "txt", noted(b"x"), (claim, claim))
+    outside = [path for path in tmp_path.rglob("*") if path.is_file() and CLAIMS not in path.parts]
+    assert [path.name for path in outside] in ([], ["n_00001_.txt"])
+
+
+def test_claims_are_no_files_of_the_output_folder(tmp_path: Path) -> None:
+    folders = Folders.of(tmp_path)
+    folders.save("output", "n", "png", noted(b"x"), ("run", "9-1"))
+    assert folders.names("output") == ["n_00001_.png"]
+
+
+def test_a_stamp_tells_files_apart_without_reading_them(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.bin", b"12345")
+
+    def never() -> str:
+        raise AssertionError("it was read")
+
+    folders = replace(Folders.of(tmp_path), digest=stamp)
+    first = folders.content(path)
+    assert first == stamp(str(path), path.stat(), never) == f"5-{path.stat().st_mtime_ns}"
+    path.write_bytes(b"123456")
+    assert folders.content(path) != first

@@ -13,6 +13,7 @@ import pytest
 from nodegraph.errors import FileProblem, NodeError, NodegraphError, WorkflowError
 from nodegraph.events import NodeFinished, RunFinished, RunStarted, Saved, as_json
 from nodegraph.registry import Registry
+from nodegraph.files import claim_name
 from nodegraph.session import Session, Settings
 from nodegraph.workflow import Workflow
 from tests.nodegraph import trivial
@@ -222,3 +223,55 @@ def test_the_session_salt_holds_the_settings(tmp_path: Path) -> None:
             keys.append((steps["s"].key, steps["save"].key))
     assert keys[0][0] == keys[2][0] != keys[1][0]
     assert len({key for _, key in keys}) == 3
+
+
+def test_a_run_that_is_tried_again_under_its_claim_saves_its_files_once(session: Session) -> None:
+    document = Workflow.of({"nodegraph": 1, "nodes": {"a": n("Always", a=1), "9": n("SaveText", value=("a", 0))}})
+    names: list[str] = []
+    for claim in ("run", "run", "other", ""):
+        running = session.submit(session.prepare(document), claim=claim)
+        names += [event.file.filename for event in running if isinstance(event, Saved)]
+    assert names == ["note_00001_.txt", "note_00001_.txt", "note_00002_.txt", "note_00003_.txt"]
+    assert session.folders.claims() == set(map(claim_name, ("run", "other")))
+
+
+def test_nodes_of_one_run_have_claims_of_their_own_whatever_their_ids(session: Session) -> None:
+    ids = ["1", "1-1", "a/b", "..", "../../x", ".", "ü 字", "a%2Fb"]
+    nodes = {"v": n("Always", a=1), **{id: n("SaveText", value=("v", 0), prefix=f"{i}") for i, id in enumerate(ids)}}
+    document = Workflow.of({"nodegraph": 1, "nodes": nodes})
+    found: list[dict[str, str]] = []
+    for _ in range(2):
+        running = session.submit(session.prepare(document), claim="run")
+        found.append({event.node: event.file.filename for event in running if isinstance(event, Saved)})
+        assert running.finished is not None and running.finished.status == "success"
+    assert found[0] == found[1]
+    assert len(set(found[0].values())) == len(ids)
+    session.folders.settle("run")
+    assert len([path for path in session.folders.output.rglob("*") if path.is_file()]) == len(ids)
+    assert not [path for path in session.folders.home.rglob("*.txt") if session.folders.output not in path.parents]
+
+
+def test_what_is_held_is_told_by_device(session: Session) -> None:
+    assert session.held() == {}
+    run(session, SUM, ["s"])
+    held = session.held()
+    assert held == {"cpu": {"used": session.ledger("cpu").used, "budget": session.ledger("cpu").budget}}
+    assert held["cpu"]["used"] > 0
+
+
+def test_a_session_for_checks_tells_files_apart_without_reading_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from nodegraph import files
+
+    def refuse(path: Path) -> str:
+        raise AssertionError(f"{path} was read")
+
+    monkeypatch.setattr(files, "content_digest", refuse)
+    path = tmp_path / "input" / "a.png"
+    path.parent.mkdir()
+    path.write_bytes(b"12345")
+    with trivial.session(tmp_path, reads_content=False) as session:
+        first = session.folders.find("input", "a.png").digest
+        path.write_bytes(b"123456")
+        assert session.folders.find("input", "a.png").digest != first
