@@ -4,26 +4,38 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import count, pairwise, repeat
 from pathlib import Path
 
 import pytest
+import yaml
 
 import nodegraph
 from nodegraph.cli import main
 from nodegraph.cli.codes import MISSING, OK, USAGE
 from nodegraph.registry import Registry
 from nodegraph.session import Session, Settings
+from server.backup import backup
+from server.metrics import Metrics
+from server.store import Store
+from server.v1.table import OPERATIONS
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PICTURE = ROOT / "docs" / "images" / "starter.png"
 PLACEHOLDER = re.compile(r"^[A-Z]+$|^/path/|\$\(")  # NAME, /path/to/..., $(...): for the reader to fill in
-MENTIONED = (["run"], ["plan"], ["check"], ["inputs"], ["models", "hash"])  # in running text, without their workflow
+MENTIONED = (["run"], ["plan"], ["check"], ["inputs"], ["models", "hash"], ["token", "add"], ["backup"], ["restore"])
+"""In running text, without their workflow or file."""
+
+SERVER = "http://127.0.0.1:8188"
+API = "api"  # the page whose samples call a server
 
 
 def blocks(language: str) -> list:
@@ -80,6 +92,33 @@ def place(home, tmp_path, monkeypatch) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
+def server(tmp_path_factory) -> Iterator[str]:
+    """The address of a server at work, for the samples that call one."""
+    home = tmp_path_factory.mktemp("served")
+    command = [sys.executable, "-m", "nodegraph", "serve", "--port", "0", "--home", str(home), "--device", "cpu"]
+    with open(home / "log", "w") as log:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=log, text=True)
+    try:
+        first = process.stdout.readline()
+        assert first.startswith("nodegraph serves "), (home / "log").read_text()
+        yield first.split()[-1].rstrip("/")
+    finally:
+        process.terminate()
+        process.communicate()
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory) -> Path:
+    """A folder with a certificate and its key, named as the examples have them."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+    folder = tmp_path_factory.mktemp("tls")
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=graph.example.org", "-keyout"]
+    subprocess.run([*command, folder / "graph.key", "-out", folder / "graph.pem"], check=True, capture_output=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
 def session(home) -> Iterator[Session]:
     with Session(Settings(home=home, device="cpu")) as session:
         yield session
@@ -92,7 +131,7 @@ def test_a_json_block_is_json_and_a_workflow_has_no_problems(block, place, capsy
         assert main(["check", "block.json"]) == OK, capsys.readouterr()
 
 
-@pytest.mark.parametrize("block", blocks("python"))
+@pytest.mark.parametrize("block", [block for block in blocks("python") if not block.id.startswith(f"{API}-")])
 def test_a_python_block_runs(block, place):
     if "@node(" in block:
         Path("my_nodes").mkdir()
@@ -104,12 +143,32 @@ def test_a_python_block_runs(block, place):
         exec(compile(block, "block", "exec"), {"__name__": "block"})
 
 
+@pytest.mark.parametrize("block", [block for block in blocks("python") if block.id.startswith(f"{API}-")])
+def test_a_python_block_calls_a_server(block, server, place, capsys):
+    exec(compile(block.replace(SERVER, server), "block", "exec"), {"__name__": "block"})
+    assert capsys.readouterr().out
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+@pytest.mark.parametrize("block", [block for block in blocks("sh") if block.id.startswith(f"{API}-")])
+def test_a_shell_block_calls_a_server(block, server, place):
+    shutil.copyfile(PICTURE, "picture.png")
+    text = re.sub(r"\bcurl\b", "curl -w '\\n%{stderr}%{http_code} '", block.replace(SERVER, server))
+    done = subprocess.run(["bash", "-euc", text], capture_output=True, text=True, check=True)
+    refused = [code for code in done.stderr.split() if not code.startswith("2")]
+    assert refused == (["422"] if "eulr" in block else []), done
+    for name in re.findall(r"-o (\S+\.(?:png|webp))", block):
+        assert Path(name).read_bytes()[:4] in (b"\x89PNG", b"RIFF"), done
+
+
 @pytest.mark.parametrize("line", commands())
-def test_a_command_is_understood(line, place, capsys):
+def test_a_command_is_understood(line, place, capsys, monkeypatch):
     words = shlex.split(re.split(r"\s(?:#|>|\|)\s?", line)[0])[1:]
     if words in MENTIONED:
         words.append("--help")
+    monkeypatch.setattr("server.process.run", lambda settings, **_: None)  # what it would serve is read all the same
     _make_files(words)
+    _make_server(words)
     if words[0] == "run" and "--help" not in words:
         words.append("--dry-run")
     code = main(words)
@@ -139,6 +198,22 @@ def _make_files(words: list[str]) -> None:
             _picture_with_a_workflow(path)
         elif path.suffix == ".png":
             shutil.copyfile(PICTURE, path)
+
+
+def _make_server(words: list[str]) -> None:
+    """What a command about a server works on: its data folder, a backup, a token; paths to fill in lie here."""
+    here = Path.cwd()
+    words[:] = [word.replace("/path/to", str(here)) if words[0] != "serve" else word for word in words]
+    home = here / "served"
+    if words[0] in ("backup", "token") and "--help" not in words:
+        words += ["--home", str(home)] if "--home" not in words else []
+    if words[:2] == ["token", "revoke"]:
+        assert main(["token", "add", words[2], "--home", str(home)]) == OK
+    elif words[0] in ("backup", "restore"):
+        Store(home / "server.sqlite").close()
+    if words[0] == "restore" and "--help" not in words:
+        backup(home, Path(words[1]))
+        words += ["--home", str(home)] if "--home" not in words else []
 
 
 def _picture_with_a_workflow(path: Path) -> None:
@@ -196,6 +271,68 @@ def test_the_design_names_every_module():
     for folder in ("nodegraph", "nodes", "nodes/diffusion"):
         modules = {path.stem for path in (ROOT / folder).glob("*.py")}
         assert modules - {"__init__", "__main__"} <= named
+
+
+def test_every_option_of_the_server_is_in_the_docs(place, capsys):
+    text = "".join((ROOT / "docs" / name).read_text("utf-8") for name in ("cli.md", "operations.md"))
+    for verb in ("serve", "token", "backup", "restore"):
+        assert main([verb, "--help"]) == OK
+        options = set(re.findall(r"(?<=\s)(--[a-z-]+)", capsys.readouterr().out)) - {"--help", "--quiet", "--verbose"}
+        assert options
+        assert [option for option in options if not re.search(rf"{option}(?![a-z-])", text)] == []
+
+
+def test_every_metric_is_in_the_docs():
+    text = (ROOT / "docs" / "operations.md").read_text("utf-8")
+    told = set(re.findall(r"^\| `(nodegraph_[a-z_]+)` \|", text, re.MULTILINE))
+    families = [family for family in Metrics().registry.collect() if family.name.startswith("nodegraph_")]
+    assert told == {family.name + ("_total" if family.type == "counter" else "") for family in families}
+
+
+def test_every_operation_is_in_the_docs():
+    text = (ROOT / "docs" / "api.md").read_text("utf-8")
+    told = re.findall(r"^\| `([A-Z]+) (/v1/\S+)` \| ([a-z]+) \|", text, re.MULTILINE)
+    there = [(one.method, re.sub(r":[^}]+}", "}", one.path), one.scope) for one in OPERATIONS]
+    assert sorted(told) == sorted(there)
+
+
+@pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed")
+@pytest.mark.parametrize("block", blocks("nginx"))
+def test_nginx_takes_its_example(block, certificate, tmp_path):
+    sockets = map("unix:{}/{}".format, repeat(tmp_path), count())  # ports may be taken, or not be ours to take
+    text = re.sub(r"(?<=listen )[^ ;]+", lambda _: next(sockets), block.replace("/etc/ssl", str(certificate)))
+    places = "".join(f"{name}_temp_path {tmp_path}/{name};" for name in ("client_body", "proxy", "fastcgi"))
+    places += "".join(f"{name}_temp_path {tmp_path}/{name};" for name in ("uwsgi", "scgi"))
+    file = tmp_path / "nginx.conf"
+    file.write_text(f"pid {tmp_path}/pid; error_log stderr; events {{}} http {{ access_log off; {places}\n{text}\n}}")
+    done = subprocess.run(["nginx", "-t", "-c", file, "-p", tmp_path], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(shutil.which("caddy") is None, reason="caddy is not installed")
+@pytest.mark.parametrize("block", blocks("caddy"))
+def test_caddy_takes_its_example(block, tmp_path):
+    (tmp_path / "Caddyfile").write_text(block)
+    places = {"HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)}
+    command = ["caddy", "adapt", "--validate", "--config", "Caddyfile", "--adapter", "caddyfile"]
+    done = subprocess.run(
+        command, cwd=tmp_path, env={**os.environ, **places}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "not formatted" not in done.stderr
+
+
+@pytest.mark.parametrize("block", blocks("yaml"))
+def test_a_yaml_block_is_yaml(block):
+    assert isinstance(yaml.safe_load(block), dict)
+
+
+@pytest.mark.parametrize("block", blocks("ini"))
+def test_a_unit_starts_a_server_that_understands_its_options(block, place, monkeypatch):
+    monkeypatch.setattr("server.process.run", lambda settings, **_: None)
+    line = next(line for line in block.splitlines() if line.startswith("ExecStart="))
+    assert main(shlex.split(line)[1:]) == OK
+    assert "KillMode=mixed" in block
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

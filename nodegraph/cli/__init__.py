@@ -19,6 +19,7 @@ from nodegraph.errors import NodegraphError, WorkflowError, did_you_mean
 Verb = Callable[[list[str], Terminal], int]
 VERBS: Mapping[str, str] = {
     "run": "run", "check": "documents", "plan": "run", "inputs": "documents", "nodes": "catalog", "models": "catalog",
+    "serve": "serve", "token": "token", "backup": "backup", "restore": "backup",
 }  # fmt: skip
 """Verbs and the module beside this file that has the function of the same name, loaded when it is called."""
 
@@ -34,6 +35,10 @@ verbs:
   inputs WORKFLOW   the inputs it declares, with types, defaults and ranges
   nodes [NAME]      the node types at hand, or the page of one
   models            `list [KIND]`, `hash NAME`, `where`
+  serve             serve a queue, ComfyUI's API and our own
+  token             `add NAME`, `list`, `revoke NAME`: who may call a server
+  backup FILE       put a server's data into one file, also while it runs
+  restore FILE      bring it back
 
   WORKFLOW is a JSON file, a picture that carries a workflow, a name in the library, or - for stdin.
 

@@ -1,0 +1,65 @@
+"""A real server in a process of its own, and a real browser in front of it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+SECONDS = 30.0  # in which a server ends
+
+
+@pytest.fixture(scope="module")
+def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., str]]:
+    """Starts a server with options of `nodegraph serve`, on an empty home and a free port -> its address."""
+    with ExitStack() as ends:
+
+        def start(*options: str) -> str:
+            home = tmp_path_factory.mktemp("home")
+            words = ["serve", "--home", str(home), "--port", "0", "--no-browser", "--devices", "cpu", *options]
+            log = ends.enter_context((home / "server.log").open("wb"))
+            process = subprocess.Popen(
+                [sys.executable, "-m", "nodegraph", *words], stdout=subprocess.PIPE, stderr=log, text=True
+            )
+            ends.callback(_end, process)
+            assert process.stdout is not None
+            first = process.stdout.readline()
+            assert first.startswith("nodegraph serves http"), first + (home / "server.log").read_text()
+            return first.split()[-1]
+
+        yield start
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium without a window, by playwright; the test is skipped where either is missing."""
+    if find_spec("playwright") is None:
+        pytest.skip("playwright is missing: pip install playwright")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        own = Path(playwright.chromium.executable_path)
+        found = str(own) if own.exists() else next(filter(None, map(shutil.which, BROWSERS)), None)
+        if found is None:
+            pytest.skip("Chromium is missing: playwright install chromium, or apt-get install chromium")
+        with playwright.chromium.launch(executable_path=found, args=["--no-sandbox"]) as launched:
+            yield launched
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    process.terminate()
+    try:
+        process.wait(SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    if process.stdout is not None:
+        process.stdout.close()
