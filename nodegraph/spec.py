@@ -238,11 +238,16 @@ def spec_of(function: Callable[..., Any], name: str, *, category: str = "") -> N
     if is_lazy and not is_async:
         raise DefinitionError(f"{where}: a node with Lazy inputs must be `async def`")
     return NodeSpec(
-        name=name, title=re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name), category=category,
+        name=name, title=_title(name), category=category,
         doc=doc.split("\n\nArgs:")[0], inputs=tuple(inputs), outputs=_outputs(where, hints.get("return")),
         function=function, kind="control" if is_lazy else "pure", takes_context=takes_context, is_async=is_async,
         version=source_digest(function), module=function.__module__,
     )  # fmt: skip
+
+
+def _title(name: str) -> str:
+    """A name in words: `CLIPTextEncodeSDXL` is CLIP Text Encode SDXL, `KSampler` stays."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z]{2})(?=[A-Z][a-z])", " ", name).replace("_", " ")
 
 
 def source_digest(function: Callable[..., Any]) -> str:

@@ -103,7 +103,7 @@ def rescale_cfg(*, model: Model, multiplier: Fraction = 0.7) -> Model:
     return _with(model, RescaleCFG(multiplier))
 
 
-@node("FreeU", category="model_patches/unet")
+@node("FreeU", title="FreeU", category="model_patches/unet")
 def free_u(*, model: Model, b1: Strength = 1.1, b2: Strength = 1.2, s1: Strength = 0.9, s2: Strength = 0.2) -> Model:
     """Strengthen the backbone of the decoder and weaken its skip connections (Si et al. 2023).
 
@@ -119,7 +119,7 @@ def free_u(*, model: Model, b1: Strength = 1.1, b2: Strength = 1.2, s1: Strength
     return _with(model, FreeU(b1, b2, s1, s2, by_structure=False))
 
 
-@node("FreeU_V2", category="model_patches/unet")
+@node("FreeU_V2", title="FreeU V2", category="model_patches/unet")
 def free_u_v2(*, model: Model, b1: Strength = 1.3, b2: Strength = 1.4, s1: Strength = 0.9, s2: Strength = 0.2) -> Model:
     """FreeU that strengthens the backbone where it is high (Si et al. 2023, version 2).
 

@@ -233,3 +233,15 @@ def test_an_edit_of_a_helper_module_changes_the_version_of_a_package_and_its_beh
     assert [spec.function(a=1) for spec in found] == [2, 30]
     assert found[0].version != found[1].version
     assert not [name for name in sys.modules if name.split(".")[0] == "pack"]
+
+
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [("KSampler", "KSampler"), ("CLIPTextEncodeSDXL", "CLIP Text Encode SDXL"), ("SamplerER_SDE", "Sampler ER SDE"),
+     ("SamplerDPMPP_2M_SDE", "Sampler DPMPP 2M SDE"), ("SDTurboScheduler", "SD Turbo Scheduler")],
+)  # fmt: skip
+def test_a_name_is_put_into_words(name, title):
+    def made(*, value: int = 0) -> int:
+        return value
+
+    assert spec_of(made, name).title == title
