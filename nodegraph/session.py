@@ -46,7 +46,8 @@ from nodegraph.workflow import Workflow, split_address
 
 log = logging.getLogger(__name__)
 LARGE = 1000  # steps from which a plan is worth hiding from the garbage collector
-SCOPES = 64  # workflows whose last recipes are kept in memory
+SCOPES = 64  # workflows whose last recipes and plans are kept in memory
+PLANNED = 20_000  # steps of all these plans together
 
 
 class Session:
@@ -148,7 +149,9 @@ class Session:
         with self.lock:
             self._plans.pop(scope, None)
             self._plans[scope] = plan
-            while len(self._plans) > SCOPES:
+            while len(self._plans) > 1 and (
+                len(self._plans) > SCOPES or sum(len(kept.steps) for kept in self._plans.values()) > PLANNED
+            ):
                 del self._plans[next(iter(self._plans))]
         found = {name: numbered(ref, plan.steps) for name, ref in outputs.items() if ref.node in plan.steps}
         return Prepared(workflow, plan, planner, found, scope)

@@ -12,8 +12,8 @@ import pytest
 
 from nodegraph.errors import FileProblem, NodeError, NodegraphError, WorkflowError
 from nodegraph.events import NodeFinished, RunFinished, RunStarted, Saved, as_json
-from nodegraph.registry import Registry
 from nodegraph.files import claim_name
+from nodegraph.registry import Registry
 from nodegraph.session import Session, Settings
 from nodegraph.workflow import Workflow
 from tests.nodegraph import trivial
@@ -275,3 +275,11 @@ def test_a_session_for_checks_tells_files_apart_without_reading_them(
         first = session.folders.find("input", "a.png").digest
         path.write_bytes(b"123456")
         assert session.folders.find("input", "a.png").digest != first
+
+
+def test_plans_of_large_workflows_do_not_pile_up(session, monkeypatch):
+    monkeypatch.setattr("nodegraph.session.PLANNED", 5)
+    for scope in ("a", "b", "c"):
+        nodes = {name: {"class_type": "Const", "inputs": {"value": place}} for place, name in enumerate("123")}
+        session.prepare(Workflow.of(nodes), ["1", "2", "3"], scope=scope)
+    assert list(session._plans) == ["c"]
