@@ -23,6 +23,7 @@ from server.runs import Runs
 from server.service import SERVICE, Service, service_of
 from server.settings import ServerSettings
 from server.sockets import Sockets
+from server.stalled import refuse_stalled
 from server.store import Store
 
 COMFYUI_FRONTEND = "comfyui_frontend_package"
@@ -45,6 +46,7 @@ async def make_app(settings: ServerSettings, ring: LogRing | None = None) -> web
     app[SERVICE] = service
     page = "" if static is None else (static / "index.html").read_text("utf-8")
     Guard(settings, service.tokens, page=page).install(app)
+    app.middlewares.append(refuse_stalled)
     app.on_shutdown.append(_hang_up)
     app.cleanup_ctx.extend([_working, service.metrics.watching])
     app.add_routes([web.get("/healthz", _healthy), web.get("/readyz", _ready), *metrics.routes(), *login.routes()])

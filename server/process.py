@@ -9,9 +9,10 @@ import signal
 import socket
 import ssl
 import sys
+import warnings
 from collections.abc import Callable
 
-from aiohttp import web
+from aiohttp import BadContentDispositionHeader, BadContentDispositionParam, web
 
 from nodegraph.errors import NodegraphError
 from nodegraph.lock import Lock
@@ -40,6 +41,9 @@ def run(settings: ServerSettings, *, announce: Callable[[str, str | None], None]
         NodegraphError: the port is taken, the home is in use, a file or folder is wrong.
     """
     sys.setswitchinterval(SWITCH_SECONDS)
+    for category in (BadContentDispositionHeader, BadContentDispositionParam):  # they hold what the user named a file
+        warnings.simplefilter("ignore", category)
+    warnings.filterwarnings("ignore", module="PIL")  # of broken pictures, which are told in words
     ring = LogRing()
     with logging_to(ring, is_structured=settings.is_structured, level=level):
         asyncio.run(_serve(settings, ring, announce))
