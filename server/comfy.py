@@ -141,7 +141,7 @@ def _number(body: Mapping[str, Any]) -> float | None:
         number = float(body["number"])
         if abs(number) < 1e15:
             return number
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         pass
     raise NodegraphError(f"number: {str(body['number'])[:40]!r} is no place in line; expected a number, or nothing")
 

@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nodegraph import worker as module
-from nodegraph.lock import WORKERS, read_holder, wait_for_workers
 from nodegraph.files import claim_name
+from nodegraph.lock import WORKERS, read_holder, wait_for_workers
 from nodegraph.session import Session
 from nodegraph.settings import Settings
 from nodegraph.worker import HEAD, Frame, Outbox, Worker, encode, read, settings_json, settings_of

@@ -166,6 +166,7 @@ BAD = [
     (b'{"prompt": {"1": {"class_type": "Word", "inputs": {}}}}', "prompt_no_outputs"),
     (b'{"prompt": {"1": {"class_type": "Note", "inputs": {}}}}', "prompt_outputs_failed_validation"),
     (b'{"prompt": {"1": {"class_type": "Note", "inputs": {"value": "x"}}}, "number": "abc"}', "invalid_prompt"),
+    (b'{"prompt": {"1": {"class_type": "Note", "inputs": {}}}, "number": 1' + b"0" * 400 + b"}", "invalid_prompt"),
     (b'{"prompt": {"1": {"class_type": "Note", "inputs": {"value": "x"}}}, "number": NaN}', "invalid_prompt"),
     (b'{"prompt": {"1": {"class_type": "Note", "inputs": {"value": "x"}}}, "number": 1e300}', "invalid_prompt"),
 ]  # fmt: skip

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from nodegraph.errors import FileProblem, NodegraphError, StorageError
+from nodegraph.lock import Lock
 from server import restore as module
 from server.backup import DATABASE, READY, backup
-from nodegraph.lock import Lock
 from server.restore import finish_restore, restore
 from server.store import Store
 

@@ -6,10 +6,10 @@ import asyncio
 import json
 import re
 
+from server.problems import SORTS
 from server.v1 import routes
 from server.v1.openapi import document_of, text_of
 from server.v1.operation import path_of
-from server.problems import SORTS
 from server.v1.table import OPERATIONS, STATIC
 from tests.server.v1.serving import served
 
