@@ -49,7 +49,7 @@ class Lock:
             StorageError: another process holds it, or the home cannot be written.
         """
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # a home holds everybody's prompts
             file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             raise StorageError(f"{self.path} cannot be written: {error.strerror or error}") from error

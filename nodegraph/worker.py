@@ -54,8 +54,16 @@ class Frame(NamedTuple):
 
 def encode(frame: Frame) -> bytes:
     """A frame as bytes."""
-    head = json.dumps(frame.head).encode()
+    head = json.dumps(frame.head, default=_plain).encode()
     return HEAD.pack(len(head), len(frame.body)) + head + frame.body
+
+
+def _plain(value: Any) -> Any:
+    """What a node gave where a plain value belongs: a scalar of numpy or torch as a number, all else as text."""
+    try:
+        return value.item()
+    except (AttributeError, TypeError, ValueError, RuntimeError):
+        return repr(value)
 
 
 def read(stream: BinaryIO) -> Frame | None:

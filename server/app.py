@@ -106,7 +106,7 @@ async def _working(app: web.Application) -> AsyncIterator[None]:
     """The parts at work, from the start of the application to its end."""
     service = app[SERVICE]
     service.sockets.start()
-    service.logs.attach(lambda clients, lines: service.sockets.tell("logs", lines, clients))
+    service.logs.attach(lambda clients, lines: service.sockets.tell("logs", lines, clients, scope="admin"))
     await service.dispatcher.start()
     cleaning = asyncio.create_task(keep_clean(service.desk), name="cleaning")
     yield

@@ -36,7 +36,7 @@ def clean(folders: Folders, now: float) -> int:
     """
     temp = folders.home / "temp"
     found = [path for path in _files(temp) if _age(path, now) > TEMP_SECONDS]
-    for root in (folders.output, folders.home / "input", folders.home / "user", temp):
+    for root in (folders.output, *(folders.home / name for name in ("input", "user", "workflows")), temp):
         found += [path for path in _files(root) if _is_draft(path) and _age(path, now) > DRAFT_SECONDS]
     count = 0
     for path in dict.fromkeys(found):

@@ -14,7 +14,7 @@ from aiohttp import web
 
 from nodegraph import __version__
 from nodegraph.devices import torch_version
-from nodegraph.errors import NodegraphError, Problem, WorkflowError
+from nodegraph.errors import NodegraphError, Problem, StorageError, WorkflowError
 from nodegraph.files import Folders
 from nodegraph.session import Session
 from nodegraph.workflow import Workflow, parsed
@@ -30,6 +30,7 @@ from server.submit import draft_of, enqueue
 
 COMFYUI_VERSION = "0.3.64"  # whose behaviour is mirrored
 LONGEST_ID = 200
+FURTHEST = 1 << 53  # as far as JavaScript counts
 LARGE = 1 << 16  # bytes of JSON from which parsing goes to a thread
 
 
@@ -84,7 +85,7 @@ async def _submit(service: Service, caller: Caller, body: Mapping[str, Any], gra
     client = str(body.get("client_id") or "")[:LONGEST_ID]
     try:
         number, wanted = _number(body), _id(body)
-        draft, errors = await service.desk.do(_read, session, service.desk.folders, body, graph, client)
+        draft, errors = await service.desk.think(_read, session, service.desk.folders, body, graph, client)
         if draft is None:
             return web.json_response(errors, status=400)
         ticket = await enqueue(
@@ -95,6 +96,8 @@ async def _submit(service: Service, caller: Caller, body: Mapping[str, Any], gra
         )
     except QueueFull as error:
         return _refused("queue_full", "The queue is full", str(error), status=429)
+    except StorageError:
+        raise
     except NodegraphError as error:
         return _refused("invalid_prompt", "The request is not understood", str(error))
     number = int(ticket.number) if ticket.number == int(ticket.number) else ticket.number
@@ -289,7 +292,7 @@ async def _system_stats(request: web.Request) -> web.Response:
 
 def _whole(request: web.Request, name: str) -> int | None:
     try:
-        return int(request.query[name])
+        return max(-FURTHEST, min(int(request.query[name]), FURTHEST))
     except (KeyError, ValueError):
         return None
 

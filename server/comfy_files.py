@@ -113,7 +113,7 @@ async def _upload_image(request: web.Request) -> web.StreamResponse:
     service = service_of(request)
     desk, settings = service.desk, service.settings
     folder = desk.folders.roots("input")[0]
-    async with read_form(request, desk.do, folder, settings.max_upload) as form:
+    async with read_form(request, desk.do, folder, request.client_max_size) as form:
         image = _image_of(form)
         _place_of(form)  # a name that cannot be is told before the picture is looked at
         await desk.do(check_picture, image.draft.path, settings.max_pixels, "the picture")
@@ -124,7 +124,7 @@ async def _upload_mask(request: web.Request) -> web.StreamResponse:
     service = service_of(request)
     desk, settings = service.desk, service.settings
     folder = desk.folders.roots("input")[0]
-    async with read_form(request, desk.do, folder, settings.max_upload) as form:
+    async with read_form(request, desk.do, folder, request.client_max_size) as form:
         image = _image_of(form)
         _place_of(form)
         await desk.do(check_picture, image.draft.path, settings.max_pixels, "the mask")

@@ -60,12 +60,6 @@ def preview_frame_with_metadata(image: bytes, metadata: Mapping[str, Any]) -> by
     return struct.pack(">II", 4, len(text)) + text + image
 
 
-def text_frame(node: str, text: str) -> bytes:
-    """A text of a node as a binary frame: event 3, the node, the text."""
-    name = node.encode()
-    return struct.pack(">II", 3, len(name)) + name + text.encode()
-
-
 def meta_of(outputs: Iterable[str], graph: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """What ComfyUI's history tells of the nodes with outputs: where they are on the canvas."""
     return {

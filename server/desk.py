@@ -22,6 +22,7 @@ from nodegraph.workflow import Workflow
 P = ParamSpec("P")
 T = TypeVar("T")
 THREADS = 4
+PLANNERS = 2  # threads that plan: more would only wait for each other, as all of it is Python
 
 
 class Sketch(NamedTuple):
@@ -40,6 +41,7 @@ class Desk:
 
     def __init__(self, settings: Settings) -> None:
         self._pool = ThreadPoolExecutor(THREADS, "desk")
+        self._planners = ThreadPoolExecutor(PLANNERS, "desk-plan")
         self.folders = Folders.of(
             settings.home, roots=settings.model_roots, extra=settings.extra_model_paths, output=settings.output_dir
         )
@@ -72,6 +74,10 @@ class Desk:
         """Does blocking work on a thread."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, partial(function, *args, **kwargs))
 
+    async def think(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Does work that holds the interpreter, such as planning, on a thread of few."""
+        return await asyncio.get_running_loop().run_in_executor(self._planners, partial(function, *args, **kwargs))
+
     async def open(self, name: str) -> Document:
         """A workflow by its name in the library; never by a path.
 
@@ -94,11 +100,12 @@ class Desk:
             WorkflowError: with every problem.
         """
         session = await self.session()
-        return await self.do(sketch_of, session, workflow, targets, scope)
+        return await self.think(sketch_of, session, workflow, targets, scope)
 
     def close(self) -> None:
         """Ends its threads."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        for pool in (self._pool, self._planners):
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def sketch_of(session: Session, workflow: Workflow, targets: Sequence[str] | None, scope: str) -> Sketch:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -18,7 +19,7 @@ from server.comfy_messages import Message, done
 from server.desk import Desk
 from server.feed import Feed
 from server.metrics import Metrics
-from server.records import NodeRecord
+from server.records import Ending, NodeRecord
 from server.runs import Runs
 from server.settings import ServerSettings
 from server.workers import WorkerDied, WorkerProcess, WorkerState
@@ -27,7 +28,7 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 SLICE = 100  # events handled before others on the loop get their turn
 LOOK_SECONDS = 1.0  # how often a silent worker is looked at
-LONGEST_PAUSE = 30.0  # seconds between two starts of a worker that keeps dying
+FIRST_PAUSE, LONGEST_PAUSE = 0.25, 30.0  # seconds between two starts of a worker that keeps dying
 END_SECONDS = 10.0  # how long workers of an earlier server may take to notice that it is gone
 LONGEST_WRITE_PAUSE = 5.0  # seconds between two tries to write to a database that cannot be written
 CALM_SECONDS = 60.0  # a worker that lived so long may start again at once
@@ -55,7 +56,7 @@ class Dispatcher:
         self._idlers: set[asyncio.Future[None]] = set()
         self._news = 0  # counts what idle workers are woken for
         self._tasks: list[asyncio.Task[None]] = []
-        self._is_closing = False
+        self._closing = asyncio.Event()
 
     async def start(self) -> None:
         """Takes up what an earlier server left, and starts a worker for each device."""
@@ -75,7 +76,7 @@ class Dispatcher:
 
     async def close(self) -> None:
         """Lets what runs finish within the grace time, else gives it back to the queue; ends the workers."""
-        self._is_closing = True
+        self._closing.set()
         self.wake()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=self._settings.grace_seconds)
@@ -147,7 +148,7 @@ class Dispatcher:
 
     async def free(self) -> None:
         """Has every worker let go of models and cached values it does not need, after what it runs."""
-        for process in self._processes.values():
+        for process in list(self._processes.values()):
             await process.send({"do": "free"})
 
     # A worker's life
@@ -155,7 +156,7 @@ class Dispatcher:
     async def _tend(self, state: WorkerState) -> None:
         """Starts a worker, gives it runs, and starts it again when it dies."""
         failures = 0
-        while not self._is_closing:
+        while not self._closing.is_set():
             process = WorkerProcess(state)
             began = time.monotonic()
             try:
@@ -177,16 +178,18 @@ class Dispatcher:
                 self._processes.pop(state.name, None)
                 await asyncio.shield(process.stop(2.0))
             failures = 0 if time.monotonic() - began > CALM_SECONDS else failures + 1
-            if failures > 1 and not self._is_closing:
-                await asyncio.sleep(min(LONGEST_PAUSE, 0.25 * 2.0 ** min(failures, 10)))
+            if failures > 1:
+                with contextlib.suppress(asyncio.TimeoutError):
+                    pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(failures, 10))
+                    await asyncio.wait_for(self._closing.wait(), pause)
 
     async def _serve(self, state: WorkerState, process: WorkerProcess) -> None:
-        while not self._is_closing:
+        while not self._closing.is_set():
             frame = await self._next(process)
             if frame is not None and frame.head["is"] == "ready":
                 break
         state.state = "idle"
-        while not self._is_closing:
+        while not self._closing.is_set():
             news = self._news
             record = await self._persist(lambda: self._runs.lease(state.name))
             if record is None:
@@ -306,7 +309,14 @@ class Dispatcher:
         record = attempt.record
         messages = attempt.over(status, error)
         ending = attempt.ending(status, error, result)
-        is_first = await self._persist(lambda: self._runs.finish(record.id, ending))
+        try:
+            is_first = await self._persist(lambda: self._runs.finish(record.id, ending))
+        except Exception as fault:  # what it made is nothing that a database holds; that it is over must be there
+            log.exception("run %s: its end cannot be written down", record.id)
+            status, error = "error", {"message": f"what it made cannot be written down: {fault!r}"}
+            messages = attempt.over(status, error)
+            bare = Ending(status, error, {}, {}, [], [], [], [])
+            is_first = await self._persist(lambda: self._runs.finish(record.id, bare))
         await self._desk.do(self._desk.folders.settle, record.id)
         if not is_first:
             log.error("run %s had ended before; its second end is dropped", record.id)
@@ -316,7 +326,8 @@ class Dispatcher:
         now = time.time()
         started = record.started or now
         self._metrics.run_over(status, started - record.created, now - started)
-        log.info("run %s: %s in %.2f s", record.id, status, now - started)
+        owner = f" of {record.owner}" if record.owner else ""
+        log.info("run %s%s: %s in %.2f s", record.id, owner, status, now - started)
         self._over(record.id)
         self._changed()
 

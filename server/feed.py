@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from server.history import History
 
 PASSING = ("NodeProgress", "NodePreview")  # of interest only at the moment
-RECENT = 64  # finished runs whose events are still in memory
+RECENT, KEPT = 64, 100_000  # finished runs whose events are still in memory, and these events in all
 PER_LEASE = 1_000_000  # numbers of an attempt begin anew above those of the one before
 WAITING = 5_000  # events a slow reader may be behind
 
@@ -74,6 +74,9 @@ class Feed:
 
     def begin(self, run: str, lease: int) -> None:
         """An attempt at a run begins; `lease` counts them."""
+        if run in self._over:  # another one that had this id, and was forgotten
+            self._over.remove(run)
+            self._told.pop(run, None)
         self._numbers[run] = lease * PER_LEASE
         self._told.setdefault(run, [])
 
@@ -90,7 +93,7 @@ class Feed:
         """A run is over: its events go when enough others are over after it."""
         self._numbers.pop(run, None)
         self._over.append(run)
-        if len(self._over) > RECENT:
+        while len(self._over) > RECENT or sum(len(self._told.get(each, ())) for each in self._over) > KEPT:
             self._told.pop(self._over.popleft(), None)
 
     def so_far(self, run: str) -> list[Told]:

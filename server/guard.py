@@ -18,6 +18,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
+from nodegraph.errors import StorageError
 from server.auth import EVERYBODY, NOBODY, Caller, Tokens, needs_token
 from server.limits import Buckets
 from server.origins import address_of, is_allowed_host, is_allowed_origin, is_upgrade, own_origin, stranger
@@ -34,11 +35,11 @@ BURST = 10  # seconds' worth of requests that may come at once
 WRONG_RATE, WRONG_BURST = 0.2, 10  # wrong tokens of one address, a second and at once
 
 ROUTES: tuple[tuple[tuple[str, ...] | None, str, str], ...] = (
-    (None, r"(/v1)?/(internal|tokens|backup|backups)(/.*)?", "admin"),
-    (("POST", "PUT", "PATCH", "DELETE"), r"/free|/v1/(.+/)?(free|pause|resume)", "admin"),
-    (("DELETE",), r"/v1/(runs|queue|history|outputs|files)", "admin"),  # of all there are
+    (None, r"/internal/.*|/v1/tokens(/.*)?", "admin"),
+    (("POST",), r"/free|/v1/system/free|/v1/queue/(pause|resume)", "admin"),
+    (("DELETE",), r"/v1/runs", "admin"),  # of all there are
     (("POST",), r"/prompt|/interrupt|/queue|/upload/(image|mask)|/jobs/(.+/)?cancel", "run"),
-    (("POST",), r"/v1/(runs|files|uploads)(/.*)?|/v1/workflows/.+/(run|plan|check)|/v1/(plan|check)", "run"),
+    (("POST",), r"/v1/(runs|uploads)(/.*)?|/v1/workflows/.+/run|/v1/check", "run"),
     (("GET", "HEAD", "OPTIONS"), r".*", "run"),
     (None, r".*", "edit"),
 )
@@ -169,6 +170,9 @@ class Guard:
             allow = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
             fix = f"use {allow['Allow']}" if allow else "see /v1/docs for what there is"
             return _error(request, error.status, sort, error.reason, what, fix, allow)
+        except StorageError as error:
+            detail, _, fix = str(error).rpartition("; ")
+            return refusal(request, "storage", detail, fix)
         except (web.RequestPayloadError, HttpProcessingError):
             return refusal(
                 request, "malformed", "the body is not what its Content-Encoding or Transfer-Encoding says",

@@ -195,7 +195,7 @@ def logging_to(
 
 @web.middleware
 async def access_log(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Logs each request: changes at INFO, reads at DEBUG; its route's template, never its address or query."""
+    """Logs each request: changes at INFO, reads and submissions at DEBUG; its route's template, never its query."""
     start, status, run = time.perf_counter(), 500, ""
     try:
         response = await handler(request)
@@ -208,7 +208,8 @@ async def access_log(request: web.Request, handler: Handler) -> web.StreamRespon
         status = CLIENT_GONE
         raise
     finally:
-        level = logging.DEBUG if request.method in READS else logging.INFO
+        is_quiet = request.method in READS or (run and status < 400)  # a run is told when it is over
+        level = logging.DEBUG if is_quiet else logging.INFO
         if log.isEnabledFor(level):
             _log_access(level, request, status, round((time.perf_counter() - start) * 1000, 1), run or _run_of(request))
 

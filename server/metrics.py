@@ -157,7 +157,8 @@ class Metrics:
         self._deaths.labels(device).inc()
         for place in self._places.pop(device, ()):
             self._cache.remove(device, place)
-        self._used.remove(device)
+        with contextlib.suppress(KeyError):  # older prometheus_client, of a worker whose memory was never asked for
+            self._used.remove(device)
 
     def queue(self, counts: Mapping[str, int]) -> None:
         """Takes the number of runs of each status."""

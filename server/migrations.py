@@ -59,6 +59,7 @@ create table keys(
     created real not null,
     primary key(owner, key)
 ) without rowid;
+create index keys_created on keys(created);
 create table tokens(
     name text primary key,
     hash text not null unique,

@@ -63,7 +63,7 @@ def is_allowed_host(text: str, settings: ServerSettings) -> bool:
 def scheme_of(request: web.Request, settings: ServerSettings) -> str:
     """`http` or `https`, as the client sees it."""
     if settings.is_proxied:
-        told = request.headers.get("X-Forwarded-Proto", "").rpartition(",")[2].strip().lower()
+        told = _last(request, "X-Forwarded-Proto").lower()
         if told in ("http", "https"):
             return told
     return "https" if request.secure else "http"
@@ -76,7 +76,7 @@ def address_of(request: web.Request, settings: ServerSettings) -> str:
     """
     told = request.remote or ""
     if settings.is_proxied:
-        told = request.headers.get("X-Forwarded-For", told).rpartition(",")[2].strip()
+        told = _last(request, "X-Forwarded-For") or told
     try:
         address = ipaddress.ip_address(told.partition("%")[0])
     except ValueError:
@@ -131,6 +131,11 @@ def stranger(request: web.Request, settings: ServerSettings) -> str | None:
 def _name(text: str) -> str:
     found = split_host(text)
     return found[0] if found else text.strip("[]").lower()
+
+
+def _last(request: web.Request, header: str) -> str:
+    """The last entry of a header that is a list; a proxy adds its own there, or as a header of its own."""
+    return ",".join(request.headers.getall(header, [])).rpartition(",")[2].strip()
 
 
 def _same(address: ipaddress.IPv4Address | ipaddress.IPv6Address, bound: str) -> bool:

@@ -47,7 +47,6 @@ SORTS: Mapping[str, Sort] = {
     "unconditional": Sort(428, "A condition is needed", "Send If-Match with the ETag you read, so no save is lost."),
     "busy": Sort(429, "Too much at once", "Too many requests or queued runs; wait as Retry-After says."),
     "fault": Sort(500, "The server has a fault", "Its log has more."),
-    "stopping": Sort(503, "The server is stopping", "Try again when it is back."),
     "storage": Sort(507, "Nothing can be written", "The disk is full or cannot be written."),
 }  # fmt: skip
 """Every sort of error, by the last word of its `type`."""

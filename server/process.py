@@ -57,7 +57,6 @@ async def _serve(settings: ServerSettings, ring: LogRing, announce: Callable[[st
     with Lock(home) as lock:
         finish_restore(home)
         app = await make_app(settings, ring)
-        secret = await first_token(app[SERVICE].tokens) if needs_token(settings) else None
         runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=2.0, access_log=None)
         listener = _listen(settings)
         port = listener.getsockname()[1]
@@ -66,7 +65,8 @@ async def _serve(settings: ServerSettings, ring: LogRing, announce: Callable[[st
             await runner.setup()
             await web.SockSite(runner, listener, ssl_context=tls).start()
             lock.tell(address)
-            announce(address, secret)
+            # only now, when nothing can come between a token and its secret on the screen
+            announce(address, await first_token(app[SERVICE].tokens) if needs_token(settings) else None)
             await _until_over(app[SERVICE].desk)
             log.info("ending: runs under way have %g s, then they go back to the queue", settings.grace_seconds)
         finally:

@@ -93,7 +93,7 @@ class Runs(History):
             tuple(row.values()),
         )
         if key:
-            database.execute("insert into keys values(?, ?, ?, ?, ?)", (draft.owner, key, body, run, now))
+            database.execute("insert or replace into keys values(?, ?, ?, ?, ?)", (draft.owner, key, body, run, now))
         return Ticket(run, number)
 
     async def known(self, owner: str, key: str, body: str) -> Ticket | None:
@@ -151,13 +151,15 @@ class Runs(History):
             if done:
                 rows = [(run, *file, place) for place, file in enumerate(ending.files)]
                 database.executemany("insert into files values(?, ?, ?, ?, ?, ?, ?, ?)", rows)
-                if next(self._ends) % TRIM_EVERY == 0:
-                    self._trim(database)
+                self._trim(database)
             return bool(done)
 
         return await self._store.write(write)
 
     def _trim(self, database: sqlite3.Connection) -> None:
+        """Counts an end, and now and then forgets the oldest of a full history."""
+        if next(self._ends) % TRIM_EVERY:
+            return
         database.execute(
             "delete from runs where id in (select id from runs where finished is not null order by finished desc"
             " limit -1 offset ?)",
@@ -167,7 +169,14 @@ class Runs(History):
     async def cancel_queued(self, run: str) -> bool:
         """Ends a run that waits -> False when it does not wait."""
         statement = "update runs set status = 'cancelled', finished = ? where id = ? and status = 'queued'"
-        return await self._store.write(lambda database: database.execute(statement, (time.time(), run)).rowcount > 0)
+
+        def cancel(database: sqlite3.Connection) -> bool:
+            done = database.execute(statement, (time.time(), run)).rowcount > 0
+            if done:
+                self._trim(database)
+            return done
+
+        return await self._store.write(cancel)
 
     async def note_cancel(self, run: str) -> bool:
         """Writes down that a run on lease is to stop, so that a restart does not bring it back."""
@@ -176,12 +185,13 @@ class Runs(History):
 
     async def drop_queued(self, runs: Sequence[str] | None, *, owner: str | None = None) -> list[str]:
         """Takes runs that wait out of the queue without a trace, as ComfyUI does; None is all -> their ids."""
+        wanted = None if runs is None else set(runs)
 
         def drop(database: sqlite3.Connection) -> list[str]:
             found = [
                 row["id"]
                 for row in database.execute("select id, owner from runs where status = 'queued'")
-                if (runs is None or row["id"] in runs) and owner in (None, row["owner"])
+                if (wanted is None or row["id"] in wanted) and owner in (None, row["owner"])
             ]
             database.executemany("delete from runs where id = ?", [(run,) for run in found])
             return found
@@ -255,13 +265,17 @@ class Runs(History):
 
 
 def _known(database: sqlite3.Connection, owner: str, key: str, body: str) -> Ticket | None:
-    row = database.execute("select * from keys where owner = ? and key = ?", (owner, key)).fetchone()
-    if row is None or row["created"] < time.time() - KEY_SECONDS:
+    """The ticket of a key; none where its run was taken out of the queue or forgotten."""
+    row = database.execute(
+        "select keys.run, keys.body, runs.number from keys join runs on runs.id = keys.run"
+        " where keys.owner = ? and keys.key = ? and keys.created >= ?",
+        (owner, key, time.time() - KEY_SECONDS),
+    ).fetchone()
+    if row is None:
         return None
     if row["body"] != body:
         raise KeyReused(f"idempotency key {key!r} was used for another request; take a new one")
-    number = database.execute("select number from runs where id = ?", (row["run"],)).fetchone()
-    return Ticket(row["run"], 0.0 if number is None else number[0], is_new=False)
+    return Ticket(row["run"], row["number"], is_new=False)
 
 
 def _number(database: sqlite3.Connection, draft: Draft) -> float:

@@ -13,6 +13,7 @@ from typing import Any
 
 from aiohttp import WSMsgType, web
 
+from server.auth import Caller
 from server.comfy_messages import Message, preview_frame, preview_frame_with_metadata
 from server.metrics import Metrics
 
@@ -21,6 +22,7 @@ HEARTBEAT_SECONDS = 30.0
 LONGEST = 1 << 20  # bytes of a message from a client
 WAITING = 2_000  # messages that a slow client may be behind
 STATUS_SECONDS = 0.1  # between two broadcasts of the queue's length
+STATUSES = 2_000  # of these a second over all connections
 PASSING = ("preview", "progress", "progress_state")  # of interest only at the moment
 
 
@@ -29,11 +31,12 @@ class Socket:
 
     Attributes:
         client: its `clientId`.
+        caller: who it is: a `clientId` is no secret, and anybody can come by it.
         features: what the client said it knows.
     """
 
-    def __init__(self, client: str, ws: web.WebSocketResponse, metrics: Metrics) -> None:
-        self.client, self.features = client, dict[str, Any]()
+    def __init__(self, client: str, caller: Caller, ws: web.WebSocketResponse, metrics: Metrics) -> None:
+        self.client, self.caller, self.features = client, caller, dict[str, Any]()
         self._ws, self._metrics = ws, metrics
         self._waiting: deque[str | bytes] = deque()
         self._arrived = asyncio.Event()
@@ -111,20 +114,22 @@ class Sockets:
             if targets:
                 _deliver(message, targets)
 
-    def tell(self, type: str, data: Mapping[str, Any], clients: Iterable[str]) -> None:
-        """Sends a message to some clients."""
-        _deliver(Message(type, dict(data)), [socket for client in clients for socket in self._sockets.get(client, ())])
+    def tell(self, type: str, data: Mapping[str, Any], clients: Iterable[str], *, scope: str) -> None:
+        """Sends a message to some clients, as far as they have a scope."""
+        sockets = [socket for client in clients for socket in self._sockets.get(client, ())]
+        _deliver(Message(type, dict(data)), [socket for socket in sockets if socket.caller.may(scope)])
 
     async def handle(self, request: web.Request) -> web.WebSocketResponse:
         """A connection, from its beginning to its end."""
         ws = web.WebSocketResponse(heartbeat=HEARTBEAT_SECONDS, max_msg_size=LONGEST)
+        number = await self._remaining()  # before the client can submit what it then would hear nothing of
         try:
             await ws.prepare(request)
         except ConnectionError:  # it has hung up already
             return ws
         client = request.query.get("clientId", "")[:200] or uuid.uuid4().hex
-        socket = Socket(client, ws, self._metrics)
-        status = {"status": {"exec_info": {"queue_remaining": await self._remaining()}}, "sid": client}
+        socket = Socket(client, request["caller"], ws, self._metrics)
+        status = {"status": {"exec_info": {"queue_remaining": number}}, "sid": client}
         self._sockets.setdefault(client, []).append(socket)
         self._metrics.socket_opened()
         writer = asyncio.create_task(socket.write())
@@ -168,7 +173,7 @@ class Sockets:
                 _deliver(Message("status", status), [socket for group in self._sockets.values() for socket in group])
             except Exception as error:  # whatever it is now, the next change tells it
                 log.warning("clients are not told how many runs wait: %s", error)
-            await asyncio.sleep(STATUS_SECONDS)
+            await asyncio.sleep(max(STATUS_SECONDS, sum(map(len, self._sockets.values())) / STATUSES))
 
 
 def _deliver(message: Message, sockets: Iterable[Socket]) -> None:

@@ -24,6 +24,7 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 Work = Callable[[sqlite3.Connection], Any]
 BATCH = 256  # writes that share a transaction at most
+WAL_LIMIT = "journal_size_limit=67108864"  # bytes of the WAL that stay on disk after a large write
 
 
 class _Job(NamedTuple):
@@ -113,7 +114,7 @@ class Store:
             try:
                 job.settle(job.work(self._reader), None)
             except Exception as error:  # whatever it is, it is the caller's
-                job.settle(None, self._told(error))
+                job.settle(None, self._told(error, "read"))
 
     def _write_all(self) -> None:
         is_over = False
@@ -143,22 +144,25 @@ class Store:
                     done.append((job, job.work(self._writer), None))
                 except Exception as error:  # the caller's
                     self._writer.execute("rollback to job")
-                    done.append((job, None, self._told(error)))
+                    done.append((job, None, self._told(error, "written")))
                 self._writer.execute("release job")
             self._writer.execute("commit")
         except sqlite3.Error as error:  # the disk is full, or worse: nothing of this batch was written
             with contextlib.suppress(sqlite3.Error):
                 self._writer.execute("rollback")
-            done = [(job, None, self._told(error)) for job in jobs]
+            first = error.__context__  # SQLite may have undone all of it by itself, the savepoint too
+            refused = self._refused(first if isinstance(first, sqlite3.Error) else error, "written")
+            done = [(job, None, refused) for job in jobs]
         for job, value, error in done:
             job.settle(value, error)
 
-    def _told(self, error: Exception) -> Exception:
+    def _told(self, error: Exception, what: str) -> Exception:
         """What SQLite or the disk refuses, in a sentence; other errors as they are."""
-        if not isinstance(error, sqlite3.OperationalError):
-            return error
-        log.error("the database %s cannot be used: %s", self.path, error)
-        return StorageError(f"the database cannot be used: {error}; free some space and try again")
+        return self._refused(error, what) if isinstance(error, sqlite3.OperationalError) else error
+
+    def _refused(self, error: sqlite3.Error, what: str) -> StorageError:
+        log.error("the database %s cannot be %s: %s", self.path, what, error)
+        return StorageError(f"the database cannot be {what}: {error}; free some space and try again")
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -166,7 +170,7 @@ def connect(path: Path) -> sqlite3.Connection:
     os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # SQLite gives the files beside it the same rights
     database = sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False)
     database.row_factory = sqlite3.Row
-    for pragma in ("journal_mode=wal", "synchronous=full", "foreign_keys=on", "cache_size=-8000"):
+    for pragma in ("journal_mode=wal", "synchronous=full", "foreign_keys=on", "cache_size=-8000", WAL_LIMIT):
         database.execute(f"pragma {pragma}")
     return database
 

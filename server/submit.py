@@ -51,7 +51,7 @@ async def submit(
         return known
     session = await service.desk.session()
     scope = scope or workflow.name or client or "api"
-    draft = await service.desk.do(draft_of, session, workflow, targets, scope, extra, pictures)
+    draft = await service.desk.think(draft_of, session, workflow, targets, scope, extra, pictures)
     draft = draft._replace(
         owner=owner, client=client, priority=priority, number=number, is_front=is_front, id=id
     )  # fmt: skip

@@ -234,10 +234,9 @@ async def _user_css(request: web.Request) -> web.StreamResponse:
 
 
 async def _write(request: web.Request) -> web.StreamResponse:
-    service, root = service_of(request), _root(request)
-    do = service.desk.do
+    do, root = service_of(request).desk.do, _root(request)
     parts = _named(request.match_info["file"])
-    draft = Draft(await do(make_folder, root, parts[:-1]), service.settings.max_upload)
+    draft = Draft(await do(make_folder, root, parts[:-1]), request.client_max_size)
     try:
         await receive_body(request, do, draft)
         path = await do(_settle, root, draft.path, parts, _overwrites(request))

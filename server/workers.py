@@ -123,6 +123,7 @@ class WorkerProcess:
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(process.wait(), grace)
         await self.kill("")
+        process._transport.close()  # type: ignore[reportUnknownMemberType, attr-defined]  # a grandchild may hold the pipes open
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

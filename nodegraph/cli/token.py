@@ -34,7 +34,7 @@ def token(words: list[str], terminal: Terminal) -> int:
     group = parser.add_argument_group("what a new token may do")
     group.add_argument("--scope", choices=("run", "edit", "admin"), default="run",
                        help="run: run workflows and see results; edit: also save workflows and settings; "
-                       "admin: also tokens, backup, pausing (default run)")  # fmt: skip
+                       "admin: also tokens, pausing, the log (default run)")  # fmt: skip
     group.add_argument("--rate", type=_rate, metavar="N", help="requests a second (default: the server's)")
     group.add_argument(
         "--max-upload", type=size, metavar="SIZE", help="of one request, e.g. 20MB (default: the server's)"
@@ -58,7 +58,7 @@ def token(words: list[str], terminal: Terminal) -> int:
 def _add(args: Namespace, path: Path, terminal: Terminal) -> int:
     from server.auth import add_token
 
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # as the server makes it
     secret = _at(path, lambda database: add_token(database, args.name, (args.scope,), args.rate, args.max_upload))
     terminal.out(json.dumps({"name": args.name, "scope": args.scope, "token": secret}) if args.json else secret)
     terminal.say(f"token {args.name!r} may {args.scope}; keep its secret now, nothing can show it again")

@@ -184,6 +184,6 @@ def _problem(status: int) -> dict[str, Any]:
         "description": text,
         "content": {MEDIA: {"schema": {"$ref": REF.format(model="ProblemDocument")}}},
     }
-    if status in (429, 503):
+    if status == 429:
         found["headers"] = RETRIES
     return found

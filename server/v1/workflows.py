@@ -256,6 +256,7 @@ def _save(folders: Folders, name: str, workflow: Workflow, headers: SaveHeaders)
 
 def _compare(name: str, now: str | None, match: str | None, none_match: str | None) -> None:
     """Refuses to replace what the client has not seen."""
+    match = _plain(match)
     if none_match is not None and now is not None and none_match in ("*", now):
         raise Refusal("stale", f"there is a workflow {name!r} already; choose another name, or send If-Match")
     if match is not None and now is None:
@@ -268,13 +269,18 @@ def _compare(name: str, now: str | None, match: str | None, none_match: str | No
         )
 
 
+def _plain(tag: str | None) -> str | None:
+    """A tag as it was given out: a proxy that compresses answers marks it as weak."""
+    return tag and tag.removeprefix("W/")
+
+
 def _delete(folders: Folders, name: str, match: str | None) -> None:
     with _lock(folders.home):
         now = _tag_now(folders, name)
         path = folders.path("workflows", f"{_bare(name)}.json") if now else None
         if path is None:
             raise FileProblem(f"there is no workflow {name!r}; GET /v1/workflows lists them")
-        if match not in (None, "*", now):
+        if _plain(match) not in (None, "*", now):
             raise Refusal("stale", f"workflow {name!r} was changed meanwhile; read it again, and send its new ETag")
         if not path.is_relative_to(_own(folders)):
             raise Refusal("conflict", f"workflow {name!r} ships with a package and cannot be deleted here")

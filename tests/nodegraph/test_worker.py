@@ -197,6 +197,14 @@ def test_declared_outputs_are_given_as_values(ears: Ears) -> None:
     assert ears.done("again")["result"] == {"sum": 5, "text": "ü", "real": 1.5}
 
 
+def test_scalars_of_numpy_cross_the_pipe_as_numbers_and_what_is_no_value_as_text() -> None:
+    import numpy
+
+    values = [numpy.int64(3), numpy.float32(0.5), numpy.bool_(True), {1}, numpy.zeros(2)]
+    frame = read(io.BytesIO(encode(Frame({"result": values}))))
+    assert frame is not None and frame.head == {"result": [3, 0.5, True, "{1}", "array([0., 0.])"]}
+
+
 def test_a_beat_tells_what_is_held(session: Session, ears: Ears) -> None:
     ears.order("r", SUM)
     ears.done("r")

@@ -25,7 +25,7 @@ def test_what_is_old_and_temporary_goes_and_all_else_stays(tmp_path):
     gone = [
         put(tmp_path / "temp" / "results" / "run" / "image_00001_.png", old), put(tmp_path / "temp" / "a.png", old),
         put(tmp_path / "output" / "deep" / ".0123456789ab.part", day), put(tmp_path / "input" / ".00.part", day),
-        put(tmp_path / "user" / "default" / ".00.part", day),
+        put(tmp_path / "user" / "default" / ".00.part", day), put(tmp_path / "workflows" / ".00.part", day),
     ]  # fmt: skip
     stays = [
         put(tmp_path / "temp" / "new.png", TEMP_SECONDS - 60), put(tmp_path / "output" / "old.png", 10 * old),

@@ -11,6 +11,7 @@ from collections import Counter
 import pytest
 from aiohttp import WSMsgType
 
+from nodegraph.errors import StorageError
 from tests.server.working import PATIENCE, TINY_JPEG, at_work, n, no_torch
 
 PAIR = {"1": n("Word", text="x"), "9": n("Note", value=("1", 0))}
@@ -237,6 +238,20 @@ def test_a_full_queue_says_so(tmp_path):
     assert answers[2][1]["error"]["type"] == "queue_full"
 
 
+def test_a_disk_that_cannot_be_written_is_no_fault_of_the_prompt(tmp_path, monkeypatch):
+    async def full(*_, **__):
+        raise StorageError("the database cannot be written: database or disk is full; free some space and try again")
+
+    async def test(place):
+        monkeypatch.setattr(place.service.runs, "submit", full)
+        return await place.ask("POST", "/prompt", json={"prompt": PAIR})
+
+    status, answer = served(test, tmp_path)
+    assert (status, answer["error"]["type"]) == (507, "storage")
+    assert answer["error"]["message"] == "the database cannot be written: database or disk is full"
+    assert answer["error"]["details"] == "free some space and try again"
+
+
 def test_secrets_are_not_kept(tmp_path):
     secret = {"auth_token_comfy_org": "s3cret", "api_key_comfy_org": "s3cret", "extra_pnginfo": {"workflow": {"a": 1}}}
 
@@ -354,7 +369,7 @@ def test_the_history_is_paged_from_both_ends_and_forgotten(tmp_path):
             await place.over(ids[-1])
         found = {}
         for query in ("", "?max_items=2", "?max_items=2&offset=0", "?max_items=2&offset=3", "?offset=4", "?max_items=x",
-                      "?max_items=0", "?max_items=99", "?max_items=2&offset=-1"):  # fmt: skip
+                      "?max_items=0", "?max_items=99", "?max_items=2&offset=-1", f"?max_items={10**30}"):  # fmt: skip
             found[query] = [ids.index(run) for run in (await place.ask("GET", f"/history{query}"))[1]]
         unknown = (await place.ask("GET", "/history/unknown"))[1]
         assert await place.ask("POST", "/history", json={"delete": [ids[1], "unknown"]}) == (200, "")
@@ -366,7 +381,7 @@ def test_the_history_is_paged_from_both_ends_and_forgotten(tmp_path):
     assert found == {
         "": [0, 1, 2, 3, 4], "?max_items=2": [3, 4], "?max_items=2&offset=0": [0, 1], "?max_items=2&offset=3": [3, 4],
         "?offset=4": [4], "?max_items=x": [0, 1, 2, 3, 4], "?max_items=0": [], "?max_items=99": [0, 1, 2, 3, 4],
-        "?max_items=2&offset=-1": [3, 4],
+        "?max_items=2&offset=-1": [3, 4], f"?max_items={10**30}": [0, 1, 2, 3, 4],
     }  # fmt: skip
     assert unknown == {} and cleared == {}
     assert left == [ids[0], *ids[2:]]

@@ -35,7 +35,7 @@ def app_of(home: Path, route_list: list[web.RouteDef]) -> web.Application:
     """An app with the routes as the server registers them, and only the parts that they use."""
     app = web.Application(client_max_size=LIMIT)
     desk = SimpleNamespace(folders=Folders.of(home), do=asyncio.to_thread)
-    settings = SimpleNamespace(max_upload=LIMIT, max_pixels=1_000_000)
+    settings = SimpleNamespace(max_upload=1000 * LIMIT, max_pixels=1_000_000)  # this caller's limit is lower
     app[SERVICE] = SimpleNamespace(desk=desk, settings=settings)  # type: ignore[assignment]
     for route in route_list:
         app.router.add_route(route.method, route.path, route.handler)

@@ -20,7 +20,6 @@ from server.comfy_messages import (
     meta_of,
     preview_frame,
     preview_frame_with_metadata,
-    text_frame,
 )
 from tests.nodegraph.trivial import REGISTRY, n, run, session
 
@@ -379,7 +378,6 @@ def test_events_without_a_message_tell_nothing():
 def test_frames_are_laid_out_as_comfyui_lays_them_out():
     assert preview_frame(b"abc", "jpeg") == b"\0\0\0\1\0\0\0\1abc"
     assert preview_frame(b"abc", "png") == b"\0\0\0\1\0\0\0\2abc"
-    assert text_frame("12:é", "hé") == b"\0\0\0\3\0\0\0\5" + "12:éhé".encode()
     frame = preview_frame_with_metadata(b"abc", {"node_id": "é"})
     event, length = struct.unpack(">II", frame[:8])
     assert (event, json.loads(frame[8 : 8 + length]), frame[8 + length :]) == (4, {"node_id": "é"}, b"abc")

@@ -145,3 +145,27 @@ def test_closing_twice_is_harmless():
         return await all_of(subscription)
 
     assert asyncio.run(main()) == []
+
+
+def test_finished_runs_of_many_events_go_sooner(monkeypatch):
+    monkeypatch.setattr(module, "KEPT", 5)
+    feed = Feed(Kept())
+    for run in "abc":
+        feed.begin(run, 1)
+        tell(feed, run, "A", "RunOver")
+        feed.end(run)
+    assert [len(feed.so_far(run)) for run in "abc"] == [0, 2, 2]
+
+
+def test_a_run_with_the_id_of_one_that_was_forgotten_begins_anew(monkeypatch):
+    monkeypatch.setattr(module, "RECENT", 1)
+    feed = Feed(Kept())
+    for lease in (0, 1):
+        feed.begin("a", lease)
+        tell(feed, "a", "A")
+    feed.end("a")
+    feed.begin("a", 0)
+    tell(feed, "a", "RunQueued")
+    feed.begin("b", 1)
+    feed.end("b")
+    assert [told.event["type"] for told in feed.so_far("a")] == ["RunQueued"]

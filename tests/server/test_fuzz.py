@@ -151,7 +151,7 @@ def test_a_bomb_is_refused_before_it_is_in_memory(live, path, coding):
     bomb, before = b"".join(pieces), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     kind = "multipart/form-data; boundary=x" if "upload" in path else "application/json"
     status, _ = live.ask("POST", path, bomb, Content_Type=kind, Content_Encoding=coding)
-    assert status == 413
+    assert status == (413 if coding == "gzip" else 415)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 << 10  # KiB
 
 

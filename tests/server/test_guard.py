@@ -388,8 +388,8 @@ SCOPES = {
     ],
     "admin": [
         "POST /free", "POST /api/free", "POST /v1/system/free", "GET /internal/logs", "PATCH /internal/logs/subscribe",
-        "GET /api/internal/logs", "GET /v1/tokens", "DELETE /v1/tokens/{name}", "POST /v1/backup", "GET /backup",
-        "POST /v1/queue/pause", "PUT /v1/queue/resume", "POST /v1/pause", "DELETE /v1/runs", "DELETE /v1/outputs",
+        "GET /api/internal/logs", "GET /v1/tokens", "DELETE /v1/tokens/{name}",
+        "POST /v1/queue/pause", "POST /v1/queue/resume", "DELETE /v1/runs",
     ],
 }  # fmt: skip
 

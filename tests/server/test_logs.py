@@ -234,12 +234,12 @@ def answers(ring: LogRing, *requests: tuple[str, str, dict[str, Any]]) -> list[t
 
 
 @pytest.mark.filterwarnings("ignore:It is recommended to use web.RequestKey")
-def test_changes_are_logged_at_info_without_their_query():
-    context, stream = written(is_structured=True)
+def test_changes_are_logged_without_their_query():
+    context, stream = written(is_structured=True, level=logging.DEBUG)
     with context:
         answers(
             LogRing(), ("POST", "/prompt?token=abc", {}), ("DELETE", "/v1/runs/42", {}),
-            ("DELETE", "/v1/runs/a%0AERROR", {}), ("DELETE", "/no", {}), ("GET", "/internal/logs", {}),
+            ("DELETE", "/v1/runs/a%0AERROR", {}), ("DELETE", "/no", {}),
         )  # fmt: skip
     lines = [json.loads(line) for line in stream.getvalue().splitlines()]
     lines = [line for line in lines if line["logger"] == "server.logs"]
@@ -256,6 +256,15 @@ def test_changes_are_logged_at_info_without_their_query():
     assert 'abc"' not in stream.getvalue() and "token" not in stream.getvalue()
     assert lines[0]["message"].startswith("POST /prompt 200 ")
     assert lines[0]["message"].endswith(" ms by alice run 1234-abcd")
+
+
+def test_changes_are_told_and_submissions_only_where_they_are_refused():
+    context, stream = written(level=logging.INFO)
+    with context:
+        answers(LogRing(), ("POST", "/prompt", {}), ("DELETE", "/v1/runs/42", {}), ("DELETE", "/no", {}))
+    assert [line.split()[3:6] for line in stream.getvalue().splitlines()] == [
+        ["server.logs:", "DELETE", "/v1/runs/{id}"], ["server.logs:", "DELETE", "/no"],
+    ]  # fmt: skip
 
 
 def test_reads_are_logged_at_debug():

@@ -1,5 +1,6 @@
 import pytest
 from aiohttp.test_utils import make_mocked_request
+from multidict import CIMultiDict
 
 from server.origins import Origin, address_of, is_allowed_host, origin_of, scheme_of, split_host, stranger
 from server.settings import ServerSettings
@@ -154,6 +155,14 @@ def test_an_origin_with_https_is_our_own_behind_a_proxy():
     request = asked("POST", Host="paint.example", Origin="https://paint.example", **{"X-Forwarded-Proto": "https"})
     assert stranger(request, ServerSettings(is_proxied=True)) is None
     assert stranger(request, ServerSettings()) == "https://paint.example"
+
+
+def test_a_proxy_that_adds_a_header_of_its_own_is_believed_not_the_client():
+    headers = [("Host", "a"), ("X-Forwarded-For", "6.6.6.6"), ("X-Forwarded-For", "9.9.9.9"),
+               ("X-Forwarded-Proto", "http"), ("X-Forwarded-Proto", "https")]  # fmt: skip
+    request = make_mocked_request("GET", "/", CIMultiDict(headers)).clone(remote="127.0.0.1")
+    settings = ServerSettings(is_proxied=True)
+    assert (address_of(request, settings), scheme_of(request, settings)) == ("9.9.9.9", "https")
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,14 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import closing
 
 import psutil
 import pytest
 
 from nodegraph.lock import Lock, read_holder
+from server.auth import all_tokens
+from server.store import connect
 from tests.server.working import Process, n
 
 
@@ -78,9 +81,11 @@ def test_a_port_that_is_taken_is_told(tmp_path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        code, words = said(tmp_path / "home", "--port", str(taken.getsockname()[1]))
+        code, words = said(tmp_path / "home", "--auth", "--port", str(taken.getsockname()[1]))
     assert code != 0
     assert "cannot be listened on" in words and "--port" in words
+    with closing(connect(tmp_path / "home" / "server.sqlite")) as database:
+        assert all_tokens(database) == []  # nobody was shown its secret
     lock = Lock(tmp_path / "home")
     lock.take()
     lock.release()

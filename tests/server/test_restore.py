@@ -76,6 +76,12 @@ def test_a_new_home_is_as_the_old_one_was(source, tmp_path):
     assert int(times[0]) == times[1]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+def test_a_home_that_is_made_for_a_restore_is_closed_to_others(source, tmp_path):
+    restore(source, tmp_path / "new")
+    assert (tmp_path / "new").stat().st_mode & 0o077 == 0
+
+
 def test_a_compressed_backup_with_outputs(tmp_path):
     home = write(tmp_path / "first", {"output/x.png": "x", "output/deep/y.png": "y"}, "backed up")
     backup(home, tmp_path / "b.tgz", with_outputs=True)

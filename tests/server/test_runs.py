@@ -429,6 +429,14 @@ def test_a_history_stays_near_its_limit_without_a_look_at_each_end(tmp_path):
     queue.close()
 
 
+def test_runs_that_are_cancelled_as_they_wait_do_not_fill_the_history(tmp_path):
+    queue = Queue(tmp_path, history_limit=5)
+    for _ in range(2 * module.TRIM_EVERY):
+        assert queue.cancel_queued(queue.put("a"))
+    assert queue.counts()["cancelled"] <= module.TRIM_EVERY + 5
+    queue.close()
+
+
 # All of it against a model
 
 
@@ -481,7 +489,7 @@ class QueueMachine(RuleBasedStateMachine):
         draft = Draft(GRAPH, client="shared" if is_owner else who, owner=who if is_owner else "", priority=priority,
                       number=place if isinstance(place, float) else None, is_front=place == "front")  # fmt: skip
         name = f"{draft.owner} {key}"
-        if key and name in self.keys:
+        if key and name in self.keys and self.keys[name][0] in self.rows:
             run, known = self.keys[name]
             if known != body:
                 with pytest.raises(KeyReused):

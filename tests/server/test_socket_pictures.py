@@ -10,6 +10,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from server.comfy_messages import Message, preview_frame, preview_frame_with_metadata
 from server.metrics import Metrics
 from server.sockets import Sockets
+from tests.server.test_sockets import named
 
 PLACE = {"node_id": "3", "image_type": "image/png"}
 STEP, RESULT = Message("preview", PLACE, b"step", "jpeg"), Message("preview", PLACE, b"result", "png")
@@ -23,7 +24,7 @@ async def _frames(messages: list[Message], *, asks: bool) -> list[bytes]:
         return 0
 
     sockets = Sockets(remaining, {"supports_preview_metadata": True}, Metrics())
-    app = web.Application()
+    app = web.Application(middlewares=[named])
     app.router.add_get("/ws", sockets.handle)
     async with TestClient(TestServer(app)) as client, client.ws_connect("/ws?clientId=me") as ws:
         assert (await ws.receive_json())["data"]["sid"] == "me"

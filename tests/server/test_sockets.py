@@ -10,6 +10,7 @@ from aiohttp import ClientError, WSMsgType, web
 from aiohttp.test_utils import TestClient, TestServer
 
 from server import sockets as module
+from server.auth import EVERYBODY, Caller
 from server.comfy_messages import Message, done
 from server.metrics import Metrics
 from server.sockets import Socket, Sockets
@@ -32,13 +33,19 @@ async def hear(ws):
     return json.loads(message.data) if message.type is WSMsgType.TEXT else message
 
 
+@web.middleware
+async def named(request, handler):
+    request["caller"] = Caller("", frozenset([request.headers.get("X-Scope", "admin")]))
+    return await handler(request)
+
+
 @contextlib.asynccontextmanager
 async def serving(remaining=None):
     async def none():
         return 3
 
     sockets = Sockets(remaining or none, FEATURES, Metrics())
-    app = web.Application()
+    app = web.Application(middlewares=[named])
     app.router.add_get("/ws", sockets.handle)
     async with TestClient(TestServer(app)) as client:
         yield Place(client, sockets)
@@ -64,6 +71,40 @@ def test_the_first_thing_a_client_hears_is_the_queue_and_its_name_whatever_is_to
         "type": "status",
         "data": {"status": {"exec_info": {"queue_remaining": 3}}, "sid": "a"},
     }
+
+
+def test_the_queue_is_counted_before_a_client_can_submit_what_it_would_hear_nothing_of(monkeypatch):
+    order = []
+    prepare = web.WebSocketResponse.prepare
+
+    async def opening(self, request):
+        order.append("open")
+        return await prepare(self, request)
+
+    async def main():
+        async def remaining():
+            order.append("counted")
+            return 3
+
+        monkeypatch.setattr(web.WebSocketResponse, "prepare", opening)
+        async with serving(remaining) as place:
+            await place.connect()
+
+    asyncio.run(main())
+    assert order[:2] == ["counted", "open"]
+
+
+def test_what_takes_a_scope_is_not_told_to_others_who_call_themselves_alike():
+    async def main():
+        async with serving() as place:
+            admin = await place.connect()
+            other = await place.client.ws_connect("/ws?clientId=a", headers={"X-Scope": "run"})
+            await hear(other)
+            place.sockets.tell("logs", {"n": 1}, ["a"], scope="admin")
+            place.sockets.send([message("x", n=2)], "a")
+            return (await hear(admin))["type"], (await hear(other))["type"]
+
+    assert asyncio.run(main()) == ("logs", "x")
 
 
 def test_messages_go_to_every_connection_of_their_client_in_order():
@@ -181,7 +222,7 @@ def test_a_client_that_is_behind_misses_what_passes_and_is_at_last_let_go(monkey
 
     async def main():
         ws = Stuck()
-        socket = Socket("a", ws, Metrics())
+        socket = Socket("a", EVERYBODY, ws, Metrics())
         for number in range(30):
             socket.put(str(number), is_passing=True)
         assert len(socket._waiting) == 11
@@ -197,7 +238,7 @@ def test_what_waits_for_a_client_that_takes_nothing_is_bounded(monkeypatch):
     monkeypatch.setattr(module, "WAITING", 100)
 
     async def main():
-        socket = Socket("a", Stuck(), Metrics())
+        socket = Socket("a", EVERYBODY, Stuck(), Metrics())
         for _ in range(10_000):
             socket.put("x" * 10)  # its writer hangs in a send all the while
         return len(socket._waiting)
@@ -213,7 +254,7 @@ def test_a_connection_that_is_gone_is_forgotten():
             while place.sockets._sockets:
                 await asyncio.sleep(0.01)
             place.sockets.send([message("x")], "a")
-            place.sockets.tell("logs", {}, ["a", "unknown"])
+            place.sockets.tell("logs", {}, ["a", "unknown"], scope="admin")
             return True
 
     assert asyncio.run(main())

@@ -1,5 +1,6 @@
 import asyncio
 import json
+import os
 import sqlite3
 
 import pytest
@@ -40,6 +41,12 @@ def test_add_shows_the_secret_once_and_the_server_knows_it(token, tmp_path):
     assert secret not in err
     assert found(tmp_path, secret) == Caller("ci", frozenset({"edit"}), 2.5, 20_000_000)
     assert secret not in "".join(token("list")[1:])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+def test_a_home_that_is_made_for_a_token_is_closed_to_others(token, tmp_path):
+    token("add", "ci")
+    assert (tmp_path / "home").stat().st_mode & 0o077 == 0
 
 
 def test_a_token_may_only_run_unless_told_otherwise(token, tmp_path):

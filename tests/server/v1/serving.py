@@ -61,6 +61,7 @@ class Api:
         record = await service.runs.lease("test")
         assert record is not None, "nothing waits"
         attempt = Attempt(record, service.feed)
+        attempt.order()
         attempt.start("test")
         attempt.take({"type": "NodeStarted", "run": record.id, "node": "1", "class_type": "EmptyImage", "why": "new"})
         result: dict[str, Any] = {}

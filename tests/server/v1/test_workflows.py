@@ -25,10 +25,10 @@ def test_a_workflow_is_saved_read_changed_and_deleted(tmp_path):
             assert own["mine/plain"] is True and own["text_to_image"] is False
             assert PLACE in {entry["url"] for entry in listed["workflows"]}
             changed = {**DOCUMENT, "doc": "Changed."}
-            status, again = await api.ask("PUT", PLACE, json=changed, headers={"If-Match": saved["etag"]})
+            status, again = await api.ask("PUT", PLACE, json=changed, headers={"If-Match": "W/" + saved["etag"]})
             assert status == 200 and again["etag"] != saved["etag"]
             assert (await api.ask("DELETE", PLACE, headers={"If-Match": saved["etag"]}))[0] == 412
-            assert (await api.ask("DELETE", PLACE, headers={"If-Match": again["etag"]}))[0] == 204
+            assert (await api.ask("DELETE", PLACE, headers={"If-Match": "W/" + again["etag"]}))[0] == 204
             assert (await api.ask("GET", PLACE))[0] == 404
             assert (await api.ask("DELETE", PLACE))[0] == 404
 
