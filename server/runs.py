@@ -320,9 +320,9 @@ def _place(database: sqlite3.Connection, run: str, others: Sequence[sqlite3.Row]
 
 def _give_back(database: sqlite3.Connection, which: str, *run: str, is_death: bool) -> int:
     database.execute(
-        f"update runs set status = 'cancelled', finished = ?, worker = null"
+        "update runs set status = 'cancelled', finished = ?, worker = null, deaths = deaths + ?"
         f" where status = 'running' and is_cancelled {which}",
-        (time.time(), *run),
+        (time.time(), int(is_death), *run),
     )
     return database.execute(
         "update runs set status = 'queued', worker = null, started = null, deaths = deaths + ?"
