@@ -12,6 +12,7 @@ import re
 import time
 import warnings
 from collections.abc import Awaitable, Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from aiohttp import web
@@ -130,6 +131,12 @@ class Guard:
         self._policy = policy(settings.frontend, page)
         self._requests, self._wrong = Buckets(clock), Buckets(clock)
 
+        @lru_cache(maxsize=256)
+        def is_ours(host: str) -> bool:
+            return is_allowed_host(host, settings)
+
+        self._is_ours = is_ours
+
     def install(self, app: web.Application) -> None:
         """Puts the checks before the routes of an application, inside of what it has in front of them already."""
         # Newer aiohttp asks for typed keys of requests, which the older ones we take do not have.
@@ -150,7 +157,7 @@ class Guard:
         origin = request.headers.get("Origin", "")
         if self.settings.allowed_origins:
             response.headers.add("Vary", "Origin")
-        if is_allowed_origin(origin, self.settings) and is_allowed_host(_host(request), self.settings):
+        if is_allowed_origin(origin, self.settings) and self._is_ours(_host(request)):
             response.headers["Access-Control-Allow-Origin"] = origin
             response.headers["Access-Control-Allow-Credentials"] = "true"
             response.headers["Access-Control-Expose-Headers"] = (
@@ -183,7 +190,7 @@ class Guard:
     async def check_host(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Refuses names that are not the server's own, against DNS rebinding."""
         host = _host(request)
-        if is_allowed_host(host, self.settings) and request.raw_path.startswith(("/", "*")):
+        if self._is_ours(host) and request.raw_path.startswith(("/", "*")):
             return await handler(request)
         name = re.sub(r":\d+$", "", host)[:200]
         return refusal(
