@@ -132,7 +132,7 @@ class Context:
         return file
 
     def metadata(self) -> dict[str, str]:
-        """What a picture carries of the workflow that made it, by key: `prompt` as ComfyUI has it, `nodegraph` whole."""
+        """What a picture carries of its workflow, by key: `prompt` as ComfyUI has it, `nodegraph` whole."""
         return self._metadata()
 
     def expand(self, class_type: str, *, name: str = "", **inputs: Any) -> tuple[Lazy[Any], ...]:
