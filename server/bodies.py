@@ -18,6 +18,8 @@ from aiohttp.http_exceptions import HttpProcessingError
 from nodegraph.errors import FileProblem, NodegraphError, StorageError, WorkflowError
 from nodegraph.workflow import parsed
 from server.files import Do, Draft, Missing, Outside, Taken, TooLarge, receive
+from server.pictures import Rendering, render_tag, thumbnail
+from server.service import service_of
 
 log = logging.getLogger(__name__)
 Route = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -215,6 +217,21 @@ def file_answer(path: Path, *, content_type: str | None = None, is_download: boo
     is_download = is_download or kind == "application/octet-stream"
     headers = {"Content-Type": kind, **file_headers(path.name, is_download=is_download)}
     return _PlainFile(path, headers=headers)
+
+
+async def rendered_answer(request: web.Request, path: Path, rendering: Rendering) -> web.Response:
+    """A picture in another format or size as an answer: with ETag and 304, kept among the thumbnails."""
+    service = service_of(request)
+    tag = await service.desk.do(render_tag, path, rendering)
+    headers = file_headers(f"{path.stem}.{rendering.format}")
+    if any(known.value in (tag, "*") for known in request.if_none_match or ()):
+        answer = web.Response(status=304, headers=headers)
+    else:
+        folder = service.desk.folders.home / "cache" / "thumbnails"
+        made = await service.desk.do(thumbnail, folder, path, rendering, service.settings.max_pixels)
+        answer = web.Response(body=made, content_type=rendering.content_type, headers=headers)
+    answer.etag = tag
+    return answer
 
 
 def file_headers(name: str, *, is_download: bool = False) -> dict[str, str]:

@@ -7,7 +7,7 @@ import binascii
 import io
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,13 +15,14 @@ from aiohttp import web
 
 from nodegraph.errors import FileProblem
 from nodegraph.files import ALIASES, WEIGHTS, Folders
-from server.bodies import Form, Route, Upload, file_answer, file_headers, in_words, read_form
+from server.bodies import Form, Route, Upload, file_answer, file_headers, in_words, read_form, rendered_answer
 from server.files import TYPES, BadName, Draft, Missing, Stored, find, inside, keep, place_of, split_name
-from server.pictures import Rendering, check_picture, paste_alpha, render, render_tag, thumbnail
+from server.pictures import Rendering, check_picture, paste_alpha, render
 from server.service import Service, service_of
 
 HEADER_BYTES = 16 << 20  # of a safetensors file
 PREVIEWS = (".png", ".jpg", ".jpeg", ".webp", ".gif")
+Keep = Callable[[Service, Form], Stored]
 COVER = Rendering("webp", side=1024)
 
 
@@ -92,43 +93,26 @@ async def _view(request: web.Request) -> web.StreamResponse:
     rendering = rendering_of(query)
     if rendering is None:
         return file_answer(path)
-    return await _rendered(request, path, rendering)
-
-
-async def _rendered(request: web.Request, path: Path, rendering: Rendering) -> web.StreamResponse:
-    service = service_of(request)
-    tag = await service.desk.do(render_tag, path, rendering)
-    headers = file_headers(f"{path.stem}.{rendering.format}")
-    if any(known.value in (tag, "*") for known in request.if_none_match or ()):
-        answer = web.Response(status=304, headers=headers)
-    else:
-        folder = service.desk.folders.home / "cache" / "thumbnails"
-        made = await service.desk.do(thumbnail, folder, path, rendering, service.settings.max_pixels)
-        answer = web.Response(body=made, content_type=rendering.content_type, headers=headers)
-    answer.etag = tag
-    return answer
+    return await rendered_answer(request, path, rendering)
 
 
 async def _upload_image(request: web.Request) -> web.StreamResponse:
-    service = service_of(request)
-    desk, settings = service.desk, service.settings
-    folder = desk.folders.roots("input")[0]
-    async with read_form(request, desk.do, folder, request.client_max_size) as form:
-        image = _image_of(form)
-        _place_of(form)  # a name that cannot be is told before the picture is looked at
-        await desk.do(check_picture, image.draft.path, settings.max_pixels, "the picture")
-        return _told(await desk.do(_keep, desk.folders, image.draft, form))
+    return await _uploaded(request, "the picture", lambda service, form: _keep(service, form, _image_of(form).draft))
 
 
 async def _upload_mask(request: web.Request) -> web.StreamResponse:
+    return await _uploaded(request, "the mask", _keep_masked)
+
+
+async def _uploaded(request: web.Request, name: str, keep: Keep) -> web.StreamResponse:
     service = service_of(request)
-    desk, settings = service.desk, service.settings
-    folder = desk.folders.roots("input")[0]
-    async with read_form(request, desk.do, folder, request.client_max_size) as form:
+    desk, max_pixels = service.desk, service.settings.max_pixels
+    async with read_form(request, desk.do, desk.folders.roots("input")[0], request.client_max_size) as form:
         image = _image_of(form)
-        _place_of(form)
-        await desk.do(check_picture, image.draft.path, settings.max_pixels, "the mask")
-        return _told(await desk.do(_keep_masked, service, form, image))
+        _place_of(form)  # a name that cannot be is told before the picture is looked at
+        await desk.do(check_picture, image.draft.path, max_pixels, name)
+        stored = await desk.do(keep, service, form)
+    return web.json_response({"name": stored.name, "subfolder": stored.subfolder, "type": stored.type})
 
 
 def _image_of(form: Form) -> Upload:
@@ -142,14 +126,14 @@ def _place_of(form: Form) -> Any:
     return place_of(form.files["image"].name, type, form.fields.get("subfolder", ""))
 
 
-def _keep(folders: Folders, draft: Draft, form: Form) -> Stored:
+def _keep(service: Service, form: Form, draft: Draft) -> Stored:
     clash = "replace" if form.fields.get("overwrite") in ("true", "1") else "number"
-    return keep(folders, draft, _place_of(form), clash)
+    return keep(service.desk.folders, draft, _place_of(form), clash)
 
 
-def _keep_masked(service: Service, form: Form, image: Upload) -> Stored:
+def _keep_masked(service: Service, form: Form) -> Stored:
     """Keeps the original's colours with the upload's transparency."""
-    folders, max_pixels = service.desk.folders, service.settings.max_pixels
+    upload = _image_of(form).draft.path
     try:
         named: Any = json.loads(form.fields.get("original_ref", ""))
         texts: list[Any] = [named["filename"], named.get("type") or "output", named.get("subfolder") or ""]
@@ -159,18 +143,14 @@ def _keep_masked(service: Service, form: Form, image: Upload) -> Stored:
         raise FileProblem(
             'original_ref: it is no picture; write {"filename": "a.png", "subfolder": "", "type": "input"}'
         )
-    original = find(folders, *texts)
-    made = Draft(image.draft.path.parent, 1 << 40)
+    original = find(service.desk.folders, *texts)
+    made = Draft(upload.parent, 1 << 40)
     try:
-        paste_alpha(original, image.draft.path, made, max_pixels)
+        paste_alpha(original, upload, made, service.settings.max_pixels)
         made.finish()
-        return _keep(folders, made, form)
+        return _keep(service, form, made)
     finally:
         made.drop()
-
-
-def _told(stored: Stored) -> web.Response:
-    return web.json_response({"name": stored.name, "subfolder": stored.subfolder, "type": stored.type})
 
 
 def _kind_of(request: web.Request) -> str:
@@ -269,7 +249,7 @@ async def _model_preview(request: web.Request) -> web.StreamResponse:
     root, name = roots[int(index)], request.match_info["file"]
     found = await service.desk.do(_preview_of, root, name)
     if isinstance(found, Path):
-        return await _rendered(request, found, COVER)
+        return await rendered_answer(request, found, COVER)
     made = await service.desk.do(render, found, COVER, service.settings.max_pixels, "the model's cover")
     return web.Response(body=made, content_type="image/webp", headers=file_headers("cover.webp"))
 

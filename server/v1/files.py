@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 from aiohttp import web
 from pydantic import AwareDatetime, Field, ValidationError
 
-from server.bodies import CONTENT_TYPES, Form, file_answer, file_headers
+from server.bodies import CONTENT_TYPES, Form, file_answer, rendered_answer
 from server.files import find
-from server.pictures import Rendering, render_tag, thumbnail
+from server.pictures import Rendering
 from server.problems import Refusal, View, in_words, misfits
 from server.records import FileRecord
 from server.v1.forms import form_of, keep_picture
@@ -18,7 +18,6 @@ from server.v1.models import PLAIN, File, file_of, file_url, moment
 from server.v1.operation import Answer, Call, operation
 from server.v1.reading import WHOLE, Body, Parameters
 
-THUMBNAILS = "thumbnails"  # in the cache folder of the home
 OUTPUTS = (
     "select f.node, f.type, f.subfolder, f.filename, f.format, f.nbytes, f.position, r.id as run, r.created,"
     " {seq} as seq from files f join runs r on r.id = f.run where {where} {group}"
@@ -139,12 +138,7 @@ async def get_file(call: Call, *, path: FilePath, query: ViewQuery) -> web.Strea
     own = CONTENT_TYPES.get(place.suffix.lower(), "").removeprefix("image/")
     form: Any = query.format or (own if own in ("png", "webp", "jpeg") else "png")
     rendering = Rendering(form, query.quality, query.size)
-    headers = file_headers(f"{place.stem}.{form}") | {"ETag": f'"{await desk.do(render_tag, place, rendering)}"'}
-    if headers["ETag"] in call.request.headers.get("If-None-Match", ""):
-        return web.Response(status=304, headers=headers)
-    folder = desk.folders.home / "cache" / THUMBNAILS
-    body = await desk.do(thumbnail, folder, place, rendering, call.service.settings.max_pixels)
-    return web.Response(body=body, content_type=rendering.content_type, headers=headers)
+    return await rendered_answer(call.request, place, rendering)
 
 
 def _fields(form: Form) -> UploadForm:
@@ -168,10 +162,8 @@ def _outputs(database: sqlite3.Connection, query: OutputsQuery) -> list[sqlite3.
             tests.append(f"{column} = ?")
             values.append(wanted)
     for word in query.search.casefold().split():
-        tests.append(
-            "(instr(r.words, ?) or instr(lower(f.subfolder || '/' || f.filename), ?) or instr(lower(r.name), ?))"
-        )
-        values += [word] * 3
+        tests.append("(instr(r.words, ?) or instr(lower(f.subfolder || '/' || f.filename), ?))")
+        values += [word] * 2
     inner = OUTPUTS.format(
         seq="max(r.seq)", where=" and ".join(tests), group="group by f.type, f.subfolder, f.filename"
     )
