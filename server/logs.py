@@ -10,7 +10,6 @@ import math
 import re
 import shutil
 import sys
-import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from datetime import datetime, timezone
@@ -19,7 +18,7 @@ from typing import Any, NamedTuple, TextIO, cast
 from aiohttp import web
 from pydantic import BaseModel, Field, ValidationError
 
-from server.metrics import CLIENT_GONE, route_of
+from server.metrics import observed, route_of
 from server.service import service_of
 
 HIDDEN = "[redacted]"
@@ -196,22 +195,15 @@ def logging_to(
 @web.middleware
 async def access_log(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Logs each request: changes at INFO, reads and submissions at DEBUG; its route's template, never its query."""
-    start, status, run = time.perf_counter(), 500, ""
-    try:
-        response = await handler(request)
-        status, run = response.status, response.headers.get("Nodegraph-Run", "")
-        return response
-    except web.HTTPException as error:
-        status = error.status
-        raise
-    except asyncio.CancelledError:
-        status = CLIENT_GONE
-        raise
-    finally:
+
+    def note(status: int, response: web.StreamResponse | None, seconds: float) -> None:
+        run = "" if response is None else response.headers.get("Nodegraph-Run", "")
         is_quiet = request.method in READS or (run and status < 400)  # a run is told when it is over
         level = logging.DEBUG if is_quiet else logging.INFO
         if log.isEnabledFor(level):
-            _log_access(level, request, status, round((time.perf_counter() - start) * 1000, 1), run or _run_of(request))
+            _log_access(level, request, status, round(seconds * 1000, 1), run or _run_of(request))
+
+    return await observed(request, handler, note)
 
 
 def _log_access(level: int, request: web.Request, status: int, took_ms: float, run: str) -> None:

@@ -28,6 +28,7 @@ LAG_STEP = 0.05
 CLIENT_GONE = 499  # nginx's word for a client that left before the answer
 WORKER_STATES = ("starting", "idle", "busy", "dead")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Note = Callable[[int, "web.StreamResponse | None", float], None]
 
 
 class Metrics:
@@ -190,24 +191,15 @@ class Metrics:
     @web.middleware
     async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Counts and times requests by the template of their route."""
-        start, status, is_stream = time.perf_counter(), 500, False
-        try:
-            response = await handler(request)
-            status = response.status
-            is_stream = status == 101 or response.content_type == "text/event-stream"
-            return response
-        except web.HTTPException as error:
-            status = error.status
-            raise
-        except asyncio.CancelledError:
-            status = CLIENT_GONE
-            raise
-        finally:
+
+        def note(status: int, response: web.StreamResponse | None, seconds: float) -> None:
             method = request.method if request.method in hdrs.METH_ALL else OTHER
             route = route_of(request)
             self._requests.labels(method, route, str(status)).inc()
-            if not is_stream:
-                self._request_seconds.labels(method, route).observe(time.perf_counter() - start)
+            if response is None or not (status == 101 or response.content_type == "text/event-stream"):
+                self._request_seconds.labels(method, route).observe(seconds)
+
+        return await observed(request, handler, note)
 
     async def watching(self, _: web.Application) -> AsyncIterator[None]:
         """Measures the event loop while an application runs; for its `cleanup_ctx`."""
@@ -262,6 +254,23 @@ class Lag:
             now = clock()
             self.add(now, max(0.0, now - before - LAG_STEP))
             before = now
+
+
+async def observed(request: web.Request, handler: Handler, note: Note) -> web.StreamResponse:
+    """Answers a request, and tells how: its status, the answer where no exception stands for it, and seconds."""
+    start, status, response = time.perf_counter(), 500, None
+    try:
+        response = await handler(request)
+        status = response.status
+        return response
+    except web.HTTPException as error:
+        status = error.status
+        raise
+    except asyncio.CancelledError:
+        status = CLIENT_GONE
+        raise
+    finally:
+        note(status, response, time.perf_counter() - start)
 
 
 def route_of(request: web.Request) -> str:
