@@ -24,10 +24,9 @@ from server.service import SERVICE, Service, service_of
 from server.settings import ServerSettings
 from server.sockets import Sockets
 from server.stalled import refuse_stalled
-from server.store import Store
+from server.store import DATABASE, Store
 
 COMFYUI_FRONTEND = "comfyui_frontend_package"
-DATABASE = "server.sqlite"
 
 
 async def make_app(settings: ServerSettings, ring: LogRing | None = None) -> web.Application:

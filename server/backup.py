@@ -18,8 +18,8 @@ from pydantic import BaseModel, Field
 
 from nodegraph import __version__
 from nodegraph.errors import FileProblem, StorageError
+from server.store import DATABASE
 
-DATABASE = "server.sqlite"
 BESIDES = ("", "-wal", "-shm", "-journal")  # the database and what SQLite keeps beside it
 FOLDERS = ("user", "workflows", "input")
 OUTPUTS = "output"

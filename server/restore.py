@@ -19,8 +19,9 @@ from pydantic import ValidationError
 
 from nodegraph.errors import FileProblem, StorageError
 from nodegraph.lock import Lock
-from server.backup import BESIDES, DATABASE, FOLDERS, FORMAT, MANIFEST, OUTPUTS, READY, Backed, Entry, Manifest, shown
+from server.backup import BESIDES, FOLDERS, FORMAT, MANIFEST, OUTPUTS, READY, Backed, Entry, Manifest, shown
 from server.migrations import MIGRATIONS
+from server.store import DATABASE
 
 MANIFEST_LIMIT = 256 << 20
 BLOCK = 1 << 20

@@ -23,6 +23,7 @@ from server.migrations import MIGRATIONS
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 Work = Callable[[sqlite3.Connection], Any]
+DATABASE = "server.sqlite"  # in the home
 BATCH = 256  # writes that share a transaction at most
 WAL_LIMIT = "journal_size_limit=67108864"  # bytes of the WAL that stay on disk after a large write
 

@@ -52,7 +52,9 @@ def token(words: list[str], terminal: Terminal) -> int:
         raise UsageError(f"token {args.action}: which name? write nodegraph token {args.action} NAME")
     if args.action not in ("add", "revoke") and args.name is not None:
         raise UsageError(f"{args.name!r} is one argument too many; nodegraph token list takes no name")
-    return action(args, (args.home or default_home()) / "server.sqlite", terminal)
+    from server.store import DATABASE
+
+    return action(args, (args.home or default_home()) / DATABASE, terminal)
 
 
 def _add(args: Namespace, path: Path, terminal: Terminal) -> int:

@@ -16,9 +16,9 @@ import pytest
 
 from nodegraph.errors import FileProblem, StorageError
 from server import backup as module
-from server.backup import DATABASE, backup
+from server.backup import backup
 from server.migrations import MIGRATIONS
-from server.store import Store
+from server.store import DATABASE, Store
 
 
 def write_home(home: Path) -> None:

@@ -18,9 +18,9 @@ import pytest
 from nodegraph.errors import FileProblem, NodegraphError, StorageError
 from nodegraph.lock import Lock
 from server import restore as module
-from server.backup import DATABASE, READY, backup
+from server.backup import READY, backup
 from server.restore import finish_restore, restore
-from server.store import Store
+from server.store import DATABASE, Store
 
 FILES = {"user/default/comfy.settings.json": "{}", "workflows/a.json": "old", "input/picture.png": "picture"}
 
