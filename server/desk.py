@@ -88,28 +88,24 @@ class Desk:
         session = await self.session()
         return await self.do(_open, session, name)
 
-    async def plan(self, workflow: Workflow, targets: Sequence[str] | None = None, scope: str = "") -> Sketch:
-        """Checks a workflow as a run of it would.
-
-        Args:
-            workflow: the document.
-            targets: ids of nodes or declared outputs; by default every sink and every declared output.
-            scope: name under which the plan is remembered, so that the next one costs what changed.
-
-        Raises:
-            WorkflowError: with every problem.
-        """
-        session = await self.session()
-        return await self.think(sketch_of, session, workflow, targets, scope)
-
     def close(self) -> None:
         """Ends its threads."""
         for pool in (self._pool, self._planners):
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def sketch_of(session: Session, workflow: Workflow, targets: Sequence[str] | None, scope: str) -> Sketch:
-    """See `Desk.plan`; where the caller is on a thread already."""
+def sketch_of(session: Session, workflow: Workflow, targets: Sequence[str] | None = None, scope: str = "") -> Sketch:
+    """Checks a workflow as a run of it would; work for `Desk.think`.
+
+    Args:
+        session: the desk's.
+        workflow: the document.
+        targets: ids of nodes or declared outputs; by default every sink and every declared output.
+        scope: name under which the plan is remembered, so that the next one costs what changed.
+
+    Raises:
+        WorkflowError: with every problem.
+    """
     wanted: Sequence[str] | None = targets
     if targets is None and workflow.outputs:
         sinks = session.planner().sinks(session.inline(Graph.of(workflow)).graph)

@@ -10,7 +10,7 @@ import pytest
 from nodegraph.errors import FileProblem, NodegraphError, WorkflowError
 from nodegraph.settings import Settings
 from nodegraph.workflow import Workflow
-from server.desk import Desk
+from server.desk import Desk, sketch_of
 from tests.server.working import n, node_folder
 
 GRAPH = {"1": n("Word", text="x"), "2": n("Slow", value=("1", 0)), "9": n("Note", value=("2", 0))}
@@ -33,7 +33,9 @@ def test_a_plan_says_what_runs_and_how_much(tmp_path):
     async def test(desk):
         workflow = Workflow.of({"nodegraph": 1, "nodes": {**GRAPH, "8": n("Note", value="y")}})
         declared = Workflow.of({"nodegraph": 1, "nodes": GRAPH, "outputs": {"word": "1.0"}})
-        return await desk.plan(workflow), await desk.plan(workflow, ["8"]), await desk.plan(declared), desk.is_open
+        session = await desk.session()
+        asked = [(workflow,), (workflow, ["8"]), (declared,)]
+        return *[await desk.think(sketch_of, session, *each) for each in asked], desk.is_open
 
     every, part, declared, is_open = at_desk(test, tmp_path)
     assert every == (None, 4)
@@ -46,7 +48,7 @@ def test_every_problem_of_a_workflow_is_told(tmp_path):
     async def test(desk):
         graph = {"1": n("Word", text=7), "2": n("Slow", value=("7", 0), ms="x"), "9": n("Note", value=("2", 0))}
         with pytest.raises(WorkflowError) as found:
-            await desk.plan(Workflow.of({"nodegraph": 1, "nodes": graph}))
+            await desk.think(sketch_of, await desk.session(), Workflow.of({"nodegraph": 1, "nodes": graph}))
         return [problem.node for problem in found.value.problems]
 
     assert at_desk(test, tmp_path).count("2") == 2
