@@ -85,7 +85,7 @@ class Runs(History):
             "id": run, "number": number, "is_given": draft.number is not None or draft.is_front, "created": now,
             "targets": None if draft.targets is None else json.dumps(draft.targets), "status": "queued",
             **{name: getattr(draft, name) for name in COPIED},
-            "words": f"{draft.words} {draft.name} {run}".casefold(),
+            "words": draft.words.casefold() + _tail(draft.name, run),
         }  # fmt: skip
         database.execute(
             f"insert into runs(seq, {', '.join(row)})"
@@ -248,7 +248,8 @@ class Runs(History):
                 return None
             targets = None if row["targets"] is None else tuple(json.loads(row["targets"]))
             same: dict[str, Any] = {name: row[name] for name in COPIED}
-            again: dict[str, Any] = {**same, "owner": owner, "targets": targets, "retry_of": run}
+            words = row["words"].removesuffix(_tail(row["name"], run))
+            again: dict[str, Any] = {**same, "owner": owner, "targets": targets, "retry_of": run, "words": words}
             draft = Draft(**again)
             return self._submit(database, draft, "", "")
 
@@ -262,6 +263,11 @@ class Runs(History):
     async def is_paused(self) -> bool:
         """True when no run is leased."""
         return await self._store.read(_is_paused)
+
+
+def _tail(name: str, run: str) -> str:
+    """What searches look at besides the words of a run's workflow: their end."""
+    return f" {name} {run}".casefold()
 
 
 def _known(database: sqlite3.Connection, owner: str, key: str, body: str) -> Ticket | None:

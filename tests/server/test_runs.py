@@ -390,6 +390,16 @@ def test_a_finished_run_is_tried_again_as_a_new_one(queue):
     assert queue.retry("unknown", "me") is None
 
 
+def test_a_run_that_is_tried_again_is_found_by_its_own_id_alone(queue):
+    run = queue.put(name="Sea", words="waves")
+    for _ in range(3):
+        queue.lease("w")
+        queue.finish(run, ending("error"))
+        old, run = run, queue.retry(run, "me").id
+        assert [found.id for found in queue.page(search=f"sea waves {run}").records] == [run]
+        assert [found.id for found in queue.page(search=old).records] == [old]
+
+
 def test_runs_are_dropped_from_the_queue_without_a_trace(queue):
     mine, yours = queue.put(owner="me"), queue.put(owner="you")
     running = queue.lease("w").id
