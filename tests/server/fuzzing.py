@@ -30,6 +30,14 @@ SECRET = b"the-secret-beside-the-home"
 OWN = ("input", "output", "temp", "cache", "user", "workflows", "runs")  # what the server may write to below its home
 
 
+WARNED = pytest.mark.filterwarnings(
+    "ignore::aiohttp.BadContentDispositionHeader", "ignore::aiohttp.BadContentDispositionParam",
+    "ignore:Generating overly large repr",
+    "ignore:unclosed file:ResourceWarning",  # aiohttp leaves a file to the collector when its reader hangs up
+)  # fmt: skip
+"""Warnings that broken requests give."""
+
+
 def many(count):
     """Settings for so many examples."""
     checks = (HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large)

@@ -19,6 +19,7 @@ from tests.server.fuzzing import (
     PICTURES,
     PNG,
     TEXT,
+    WARNED,
     bitten,
     living,
     many,
@@ -27,11 +28,7 @@ from tests.server.fuzzing import (
 )  # fmt: skip
 from tests.server.working import n
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::aiohttp.BadContentDispositionHeader", "ignore::aiohttp.BadContentDispositionParam",
-    "ignore:Generating overly large repr",
-    "ignore:unclosed file:ResourceWarning",  # aiohttp leaves a file to the collector when its reader hangs up
-)  # fmt: skip
+pytestmark = WARNED
 
 
 @pytest.fixture(scope="module")
