@@ -54,6 +54,54 @@ def browser() -> Iterator[Any]:
             yield launched
 
 
+class Window:
+    """A page of a browser with the canvas, which may say nothing wrong.
+
+    Attributes:
+        page: Playwright's page.
+        address: of the server, without a slash at its end.
+        wrong: errors of scripts, and what the console was told of errors and warnings.
+    """
+
+    def __init__(self, page: Any, address: str) -> None:
+        self.page, self.address = page, address.rstrip("/")
+        self.wrong: list[str] = []
+        page.set_default_timeout(20_000)
+        page.on("pageerror", lambda error: self.wrong.append(str(error)))
+        page.on("console", self._hear)
+
+    def _hear(self, message: Any) -> None:
+        if message.type in ("error", "warning"):
+            self.wrong.append(f"{message.text} {message.location.get('url', '')}")
+
+    def open(self, path: str = "/") -> Any:
+        """Opens the canvas, and waits until a graph is drawn -> the page."""
+        self.page.goto(self.address + path)
+        self.page.wait_for_selector(".node, .empty-canvas")
+        return self.page
+
+    def node(self, title: str) -> Any:
+        """The node with a title."""
+        return self.page.locator(f'.node[aria-label="{title}"]')
+
+
+@pytest.fixture
+def window(browser: Any) -> Iterator[Callable[..., Window]]:
+    """Opens windows of their own, each a new visitor unless it is given a context; nothing may go wrong in any."""
+    windows: list[Window] = []
+    with ExitStack() as ends:
+
+        def open_window(address: str, context: Any = None, **options: Any) -> Window:
+            if context is None:
+                context = browser.new_context(**{"viewport": {"width": 1440, "height": 900}, **options})
+                ends.callback(context.close)
+            windows.append(Window(context.new_page(), address))
+            return windows[-1]
+
+        yield open_window
+        assert [wrong for one in windows for wrong in one.wrong] == []
+
+
 def _end(process: subprocess.Popen[str]) -> None:
     process.terminate()
     try:

@@ -1,0 +1,213 @@
+/** What fits where: types of ports, links, and what a node has of them in a document. Pure. */
+
+/** @import {Doc, InputSpec, Link, OutputSpec, Specs} from "./types.js" */
+
+export const REROUTE = "Reroute";
+
+/**
+ * True when an output of type `source` may feed an input of type `target`; the rule of `nodegraph.types.accepts`.
+ * @param {string} source
+ * @param {string} target
+ */
+export function accepts(source, target) {
+  if (source === target || source === "*" || target === "*") return true;
+  const sources = new Set(source.split(","));
+  const targets = target.split(",");
+  if (sources.has("INT")) sources.add("FLOAT");
+  if (sources.has("COMBO") || sources.has("STRING")) sources.add("COMBO").add("STRING");
+  return sources.has("*") || targets.some((type) => type === "*" || sources.has(type));
+}
+
+/**
+ * True for a link as an input has it: `[id, output]`.
+ * @param {any} value
+ * @returns {value is Link}
+ */
+export function isLink(value) {
+  return Array.isArray(value) && value.length === 2 && typeof value[0] === "string"
+    && (typeof value[1] === "string" || Number.isInteger(value[1]));
+}
+
+/**
+ * An input as written -> its value: a list is wrapped, since a bare one may be a link.
+ * @param {any} written
+ */
+export function valueOf(written) {
+  const isWrapped = written !== null && typeof written === "object" && !Array.isArray(written) && "__value__" in written;
+  return isWrapped && Object.keys(written).length === 1 ? written.__value__ : written;
+}
+
+/**
+ * A value as an input has it.
+ * @param {any} value
+ */
+export function written(value) {
+  return Array.isArray(value) ? { __value__: value } : value;
+}
+
+/**
+ * The inputs of a node: those of its type, then what the document has besides; of an unknown type, its links.
+ * @param {Doc} doc
+ * @param {Specs} specs
+ * @param {string} id
+ * @returns {InputSpec[]}
+ */
+export function inputsOf(doc, specs, id) {
+  const node = doc.nodes[id];
+  const spec = specs.nodes.get(node.class_type);
+  if (spec) return spec.inputs;
+  return Object.entries(node.inputs).map(([name, value]) => (
+    isLink(value) ? { name, port: "*", link_only: true } : { name, port: "*", default: valueOf(value) }
+  ));
+}
+
+/**
+ * The outputs of a node; of an unknown type, those that the document's links name.
+ * @param {Doc} doc
+ * @param {Specs} specs
+ * @param {string} id
+ * @returns {OutputSpec[]}
+ */
+export function outputsOf(doc, specs, id) {
+  const node = doc.nodes[id];
+  const spec = specs.nodes.get(node.class_type);
+  if (node.class_type === REROUTE) return [{ name: spec?.outputs[0]?.name ?? "*", port: passedType(doc, specs, id) }];
+  if (spec) return spec.outputs;
+  /** @type {Set<string | number>} */
+  const slots = new Set();
+  for (const other of Object.values(doc.nodes)) {
+    for (const value of Object.values(other.inputs)) if (isLink(value) && value[0] === id) slots.add(value[1]);
+  }
+  const names = [...slots].filter((slot) => typeof slot === "string");
+  const last = Math.max(-1, ...[...slots].filter((slot) => typeof slot === "number"));
+  return Array.from({ length: Math.max(names.length, last + 1) }, (_, place) => (
+    { name: String(names[place] ?? place), port: "*" }
+  ));
+}
+
+/**
+ * The place of an output by its name or number; -1 where there is none.
+ * @param {OutputSpec[]} outputs
+ * @param {string | number} slot
+ */
+export function placeOf(outputs, slot) {
+  if (typeof slot === "number") return slot < outputs.length ? slot : -1;
+  const found = outputs.findIndex((output) => output.name === slot);
+  return found < 0 && /^\d+$/.test(slot) && Number(slot) < outputs.length ? Number(slot) : found;
+}
+
+/**
+ * An output as links name it: by its name, or by number where another one before it has that name too.
+ * @param {OutputSpec[]} outputs
+ * @param {number} place
+ * @returns {string | number}
+ */
+export function slotOf(outputs, place) {
+  const { name } = outputs[place];
+  return name && outputs.findIndex((output) => output.name === name) === place ? name : place;
+}
+
+/**
+ * The type of what a link brings; `*` where that is not known.
+ * @param {Doc} doc
+ * @param {Specs} specs
+ * @param {Link} link
+ * @returns {string}
+ */
+export function typeOfLink(doc, specs, [id, slot]) {
+  if (!doc.nodes[id]) return "*";
+  const outputs = outputsOf(doc, specs, id);
+  return outputs[placeOf(outputs, slot)]?.port ?? "*";
+}
+
+/**
+ * The type that a reroute passes on, through any number of them.
+ * @param {Doc} doc
+ * @param {Specs} specs
+ * @param {string} id
+ */
+function passedType(doc, specs, id) {
+  const seen = new Set();
+  let at = id;
+  while (doc.nodes[at]?.class_type === REROUTE && !seen.has(at)) {
+    seen.add(at);
+    const link = Object.values(doc.nodes[at].inputs).find(isLink);
+    if (!link) return "*";
+    if (doc.nodes[link[0]]?.class_type !== REROUTE) return typeOfLink(doc, specs, link);
+    at = link[0];
+  }
+  return "*";
+}
+
+/**
+ * True when `to` needs `from`, directly or through other nodes.
+ * @param {Doc} doc
+ * @param {string} from
+ * @param {string} to
+ */
+export function isUpstream(doc, from, to) {
+  const seen = new Set([to]);
+  const open = [to];
+  for (let id = open.pop(); id !== undefined; id = open.pop()) {
+    if (id === from) return true;
+    for (const value of Object.values(doc.nodes[id]?.inputs ?? {})) {
+      if (isLink(value) && !seen.has(value[0])) {
+        seen.add(value[0]);
+        open.push(value[0]);
+      }
+    }
+  }
+  return false;
+}
+
+/**
+ * Why a wire from an output to an input cannot be; "" when it can.
+ * @param {Doc} doc
+ * @param {Specs} specs
+ * @param {Link} link
+ * @param {string} id
+ * @param {string} input
+ */
+export function misfit(doc, specs, link, id, input) {
+  if (!doc.nodes[link[0]] || !doc.nodes[id]) return "There is no such node.";
+  const wanted = inputsOf(doc, specs, id).find((item) => item.name === input)?.port ?? "*";
+  const given = typeOfLink(doc, specs, link);
+  if (!accepts(given, wanted)) return `${given} does not fit ${wanted}.`;
+  if (isUpstream(doc, id, link[0])) return "This would make a circle.";
+  return "";
+}
+
+/**
+ * The inputs of a node that an output fits: free ones first, of exactly its type before any.
+ * @param {Doc} doc
+ * @param {Specs} specs
+ * @param {Link} link
+ * @param {string} id
+ * @returns {InputSpec[]}
+ */
+export function fittingInputs(doc, specs, link, id) {
+  const type = typeOfLink(doc, specs, link);
+  const rank = (/** @type {InputSpec} */ item) => (isLink(doc.nodes[id].inputs[item.name]) ? 4 : 0)
+    + (item.link_only ? 0 : 2) + (item.port === type ? 0 : 1);
+  return inputsOf(doc, specs, id)
+    .filter((item) => (item.link_only || type !== "*") && !misfit(doc, specs, link, id, item.name))
+    .sort((one, other) => rank(one) - rank(other));
+}
+
+/**
+ * The places of a node's outputs that fit an input, of exactly its type before any.
+ * @param {Doc} doc
+ * @param {Specs} specs
+ * @param {string} id
+ * @param {string} target
+ * @param {string} input
+ * @returns {number[]}
+ */
+export function fittingOutputs(doc, specs, id, target, input) {
+  const wanted = inputsOf(doc, specs, target).find((item) => item.name === input)?.port ?? "*";
+  return outputsOf(doc, specs, id)
+    .map((output, place) => ({ output, place }))
+    .filter(({ place }) => !misfit(doc, specs, [id, place], target, input))
+    .sort((one, other) => Number(one.output.port !== wanted) - Number(other.output.port !== wanted))
+    .map(({ place }) => place);
+}

@@ -1,0 +1,21 @@
+/** Which node of a document stands for a node of a run. Pure. */
+
+/** @import {Doc} from "../graph/types.js" */
+
+/**
+ * The node of a document that stands for a node of a run: itself, or the node that it was made for: `2.0:1` and `2:1`
+ * are inside of `2`. Null when there is none.
+ * @param {Doc} doc
+ * @param {string} node
+ */
+export function shownNode(doc, node) {
+  if (node in doc.nodes) return node;
+  for (let end = node.lastIndexOf(":"); end > 0; end = node.lastIndexOf(":", end - 1)) {
+    const outer = node.slice(0, end);
+    if (outer in doc.nodes) return outer;
+    const round = outer.replace(/\.\d+$/, "");
+    if (round in doc.nodes) return round;
+  }
+  const target = node.replace(/^(preview|look):/, "");
+  return target in doc.nodes ? target : null;
+}

@@ -1,0 +1,2 @@
+// The types of layout.js.
+export { Graph, layout } from "@dagrejs/dagre";
