@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from nodegraph.errors import Kind, Problem, WorkflowError
+from nodegraph.graph import Graph
 from nodegraph.session import Session
 from nodegraph.workflow import Workflow, split_address
 
@@ -16,6 +17,9 @@ def problems_of(workflow: Workflow, session: Session) -> list[Problem]:
     places = {place for item in workflow.inputs.values() if item.required for place in item.bind}
     problems: list[Problem] = []
     try:
+        if places:  # what hangs on them behind a reroute or a skipped node
+            gaps = session.inline(Graph.of(workflow)).graph.gaps
+            places |= {f"{node}.{name}" for (node, name), gap in gaps.items() if f"{gap.node}.{gap.input}" in places}
         session.check(workflow)
     except WorkflowError as error:
         problems += [

@@ -66,10 +66,26 @@ def _places(values: Sequence[Any], items: Sequence[Input]) -> list[int]:
             break
         found.append(at)
         at += 1
-        is_seed = item.widget.control_after_generate or (item.port == "INT" and item.name in ("seed", "noise_seed"))
-        if is_seed and at < len(values) and is_control(values[at]):
+        if is_seed(item) and at < len(values) and is_control(values[at]):
             at += 1
     return found
+
+
+def controls(values: Sequence[Any], items: Sequence[Input]) -> dict[str, str]:
+    """What becomes of each seed after a run, by the name of its input.
+
+    Args:
+        values: `widgets_values` of a node.
+        items: the inputs that are widgets, in their order.
+    """
+    places = zip(items, _places(values, items), strict=False)
+    seeds = {item.name: values[at + 1] for item, at in places if is_seed(item) and at + 1 < len(values)}
+    return {name: value for name, value in seeds.items() if is_control(value)}
+
+
+def is_seed(item: Input) -> bool:
+    """True for an input whose value is followed by what becomes of it after a run."""
+    return item.widget.control_after_generate or (item.port == "INT" and item.name in ("seed", "noise_seed"))
 
 
 def is_control(value: Any) -> bool:
@@ -144,15 +160,24 @@ class Socket(BaseModel):
     link: Id | None = None
     widget: Widget | None = None
 
+    @property
+    def key(self) -> str:
+        """The name of the input it stands for."""
+        return self.widget.name if self.widget else self.name
+
 
 class EditorNode(BaseModel):
-    """A node; of `mode`, 2 is muted and 4 is bypassed. What else it has is how it looks."""
+    """A node; of `mode`, 2 is muted and 4 is bypassed. For how it looks see `comfy_look`."""
 
     id: Id
     type: str
     mode: Any = 0
     title: Any = None
     pos: Any = None
+    size: Any = None
+    flags: Any = None
+    color: Any = None
+    bgcolor: Any = None
     properties: Any = None
     inputs: Annotated[list[Socket], BeforeValidator(_listed)] = Field(default_factory=list[Socket])
     outputs: Annotated[list[Socket], BeforeValidator(_listed)] = Field(default_factory=list[Socket])
@@ -206,7 +231,39 @@ class EditorFile(Canvas):
 
     definitions: Definitions | None = None
     groups: Any = None
+    extra: Any = None
     models: Any = None
+
+
+def proxies(instance: EditorNode) -> dict[tuple[str, str], Any]:
+    """What a subgraph's node sets of the widgets inside: by node and widget, as newer files list them."""
+    names, values = sequence(property_of(instance, "proxyWidgets")), sequence(instance.widgets_values)
+    if len(names) != len(values):
+        return {}
+    found: dict[tuple[str, str], Any] = {}
+    for pair, value in zip(names, values, strict=True):
+        match pair:
+            case [str() | int() as inner, str(name)]:
+                found[str(inner), name] = value
+            case _:
+                pass
+    return found
+
+
+def sequence(value: Any) -> list[Any]:
+    """A list; empty where the file has something else."""
+    return cast("list[Any]", value) if isinstance(value, list) else []
+
+
+def property_of(node: EditorNode, name: str) -> Any:
+    """One of the properties of a node, or None."""
+    properties = node.properties
+    return cast("dict[str, Any]", properties).get(name) if isinstance(properties, dict) else None
+
+
+def at(ports: Sequence[Socket], slot: int) -> Socket | None:
+    """The socket of a slot, or None."""
+    return ports[slot] if 0 <= slot < len(ports) else None
 
 
 def _problem(document: Any, error: Any) -> Problem:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 from nodegraph.errors import DefinitionError
-from nodegraph.spec import Input, NodeSpec
-from nodegraph.subgraph import Find, input_of
+from nodegraph.spec import MISSING, Input, NodeSpec
+from nodegraph.subgraph import PREFIX, Find, input_of
 from nodegraph.workflow import Workflow
 
 METAVARS = {"INT": "INT", "FLOAT": "NUMBER", "BOOLEAN": "true|false", "STRING": "TEXT"}
@@ -16,6 +17,13 @@ SCHEMA_TYPES = {"INT": "integer", "FLOAT": "number", "BOOLEAN": "boolean", "STRI
 SCHEMA_LIMITS = {
     "ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum", "multiple_of": "multipleOf",
 }  # fmt: skip
+DETAIL_LIMITS = {
+    "ge": "min", "gt": "exclusive_min", "le": "max", "lt": "exclusive_max", "multiple_of": "multiple_of",
+}  # fmt: skip
+HINTS = (
+    "step", "round", "multiline", "display", "control_after_generate", "image_upload", "dynamic_prompts", "label_on",
+    "label_off", "tooltip",
+)  # fmt: skip
 
 
 def is_value(item: Input) -> bool:
@@ -98,9 +106,14 @@ def of_node(spec: NodeSpec) -> dict[str, Any]:
         }
         for item in spec.inputs
     }  # fmt: skip
-    outputs = [{"name": output.name, "port": output.port, "is_list": output.is_each} for output in spec.outputs]
-    return {"name": spec.name, "title": spec.title, "category": spec.category, "doc": spec.doc, "kind": spec.kind,
-            "module": spec.module, "inputs": inputs, "outputs": outputs}  # fmt: skip
+    return {**_summary(spec), "inputs": inputs, "outputs": _outputs(spec)}
+
+
+def in_detail(spec: NodeSpec) -> dict[str, Any]:
+    """A node type as JSON with all that an editor shows: inputs in order, with hints for their widgets."""
+    name = spec.name.removeprefix(PREFIX) if spec.workflow is not None else None
+    return {**_summary(spec), "version": spec.version, "workflow": name,
+            "inputs": [_input_in_detail(item) for item in spec.inputs], "outputs": _outputs(spec)}  # fmt: skip
 
 
 def declared_inputs(workflow: Workflow, find: Find) -> dict[str, Input | None]:
@@ -132,6 +145,39 @@ def of_inputs(workflow: Workflow, declared: Mapping[str, Input | None]) -> dict[
     }
     found["required"] = [name for name in declared if workflow.inputs[name].required]
     return {**found, "additionalProperties": False}
+
+
+def _summary(spec: NodeSpec) -> dict[str, Any]:
+    return {"name": spec.name, "title": spec.title, "category": spec.category, "doc": spec.doc, "kind": spec.kind,
+            "module": spec.module}  # fmt: skip
+
+
+def _outputs(spec: NodeSpec) -> list[dict[str, Any]]:
+    return [{"name": output.name, "port": output.port, "is_list": output.is_each} for output in spec.outputs]
+
+
+def _input_in_detail(item: Input) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "name": item.name, "port": item.port, "required": item.is_required, "link_only": not is_value(item),
+        "is_list": item.is_list, "is_lazy": item.is_lazy, "doc": item.doc,
+    }  # fmt: skip
+    if is_value(item) and item.default is not MISSING and _is_json(item.default):
+        found["default"] = item.default
+    if item.choices is not None:
+        found["choices"] = list(item.choices)
+    if item.file is not None:
+        found["file"] = item.file.kind
+    found |= {DETAIL_LIMITS[name]: value for name, value in item.limits.items() if _is_json(value)}
+    hints = {name: getattr(item.widget, name) for name in HINTS}
+    return found | {name: value for name, value in hints.items() if value not in (None, False)}
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return True
 
 
 def _number(value: float) -> str:

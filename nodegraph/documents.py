@@ -10,7 +10,10 @@ from typing import Any, NamedTuple, cast
 from nodegraph.comfy import from_editor
 from nodegraph.comfy_file import is_editor_file
 from nodegraph.errors import FileProblem, WorkflowError, did_you_mean
+from nodegraph.graph import REROUTE, Graph, Ref, input_value
+from nodegraph.modes import resolve
 from nodegraph.registry import Registry
+from nodegraph.subgraph import PREFIX, Find
 from nodegraph.workflow import Workflow, parsed
 
 PICTURES = (".png", ".webp", ".jpg", ".jpeg")
@@ -68,18 +71,7 @@ def from_picture(path: Path, registry: Registry | None = None) -> Workflow:
     Raises:
         FileProblem: it is not a picture, or carries none.
     """
-    from PIL import Image
-
-    try:
-        with cast(Any, Image.open(path)) as picture:  # its `with` has no type
-            picture.load()  # text chunks may come after the pixels
-            texts: dict[str, Any] = dict(getattr(picture, "text", {}) or picture.info)
-            for entry in picture.getexif().values():  # in a WEBP each entry is `key:text`, as ComfyUI writes it
-                key, colon, text = str(entry).partition(":")
-                if colon:
-                    texts.setdefault(key, text)
-    except Exception as error:  # at bytes they do not expect, Pillow's plugins raise whatever there is
-        raise FileProblem(f"{path.name} is not a picture that can be read: {error}") from error
+    texts = texts_of(path)
     ours = _ours(texts.get("nodegraph")) or _ours(texts.get("workflow"))
     if ours is not None:
         return ours
@@ -92,29 +84,110 @@ def from_picture(path: Path, registry: Registry | None = None) -> Workflow:
     )
 
 
-def metadata_of(workflow: Workflow, registry: Registry) -> dict[str, str]:
+def texts_of(path: Path) -> dict[str, Any]:
+    """The metadata of a picture by name; what is of use there are texts.
+
+    Raises:
+        FileProblem: it is not a picture.
+    """
+    from PIL import Image
+
+    try:
+        with cast(Any, Image.open(path)) as picture:  # its `with` has no type
+            picture.load()  # text chunks may come after the pixels
+            texts: dict[str, Any] = dict(getattr(picture, "text", {}) or picture.info)
+            for entry in picture.getexif().values():  # in a WEBP each entry is `key:text`, as ComfyUI writes it
+                key, colon, text = str(entry).partition(":")
+                if colon:
+                    texts.setdefault(key, text)
+    except Exception as error:  # at bytes they do not expect, Pillow's plugins raise whatever there is
+        raise FileProblem(f"{path.name} is not a picture that can be read: {error}") from error
+    return texts
+
+
+def metadata_of(workflow: Workflow, find: Find) -> dict[str, str]:
     """What a picture carries, read again by `from_picture`: the nodes as ComfyUI reads them, and the whole document.
 
     The document goes by a name of its own, as ComfyUI takes what is under `workflow` for a file of its editor.
     """
-    return {"prompt": json.dumps(comfy_graph(workflow, registry)), "nodegraph": json.dumps(workflow.as_json())}
+    return {"prompt": json.dumps(comfy_graph(workflow, find)), "nodegraph": json.dumps(workflow.as_json())}
 
 
-def comfy_graph(workflow: Workflow, registry: Registry) -> dict[str, Any]:
-    """The nodes as ComfyUI's API has them: links by slot number, since it knows no names."""
+def comfy_graph(workflow: Workflow, find: Find) -> dict[str, Any]:
+    """The nodes as ComfyUI's API has them: links by slot number, since it knows no names, and none to skipped nodes.
+
+    Args:
+        workflow: the document.
+        find: gives a node type by its id.
+    """
     graph = workflow.api()
+    if any(node.mode is not None or node.class_type == REROUTE for node in workflow.nodes.values()):
+        graph = _resolved(workflow, find)
     for node in graph.values():
-        node["inputs"] = {name: _by_number(value, workflow, registry) for name, value in node["inputs"].items()}
+        node["inputs"] = {name: _by_number(value, workflow, find) for name, value in node["inputs"].items()}
     return graph
 
 
-def _by_number(value: Any, workflow: Workflow, registry: Registry) -> Any:
+def _resolved(workflow: Workflow, find: Find) -> dict[str, Any]:
+    """The nodes in ComfyUI's API format, without skipped and muted ones and reroutes."""
+    written = Graph.of(workflow)
+    nodes = resolve(written, find).graph.nodes
+    found = {name: node for name, node in workflow.api().items() if name in nodes}
+    for name, node in found.items():
+        now, before = nodes[name].inputs, written.nodes[name].inputs
+        node["inputs"] = {
+            key: value if now[key] is before[key] else _json(now[key])
+            for key, value in node["inputs"].items()
+            if key in now
+        }
+    return found
+
+
+def _json(value: Any) -> Any:
+    """A value of a graph as a document has it."""
+    if isinstance(value, Ref):
+        return [*value]
+    return cast(Any, {"__value__": value}) if isinstance(value, list | dict) else value
+
+
+def _by_number(value: Any, workflow: Workflow, find: Find) -> Any:
     match value:
-        case [str(node), str(output)] if node in workflow.nodes:
-            spec = registry.get(workflow.nodes[node].class_type)
+        case [str(node), str(output)] if node in workflow.nodes and not _is_workflow(workflow, node):
+            spec = find(workflow.nodes[node].class_type)
             return [node, spec.slots.get(output, output)] if spec else value
         case _:
             return value
+
+
+def _is_workflow(workflow: Workflow, node: str) -> bool:
+    return workflow.nodes[node].class_type.startswith(PREFIX)
+
+
+def with_named_links(workflow: Workflow, find: Find) -> Workflow:
+    """The same workflow with links by output name, where the node type is known and has one output of that name.
+
+    Args:
+        workflow: the document.
+        find: gives a node type by its id.
+    """
+    nodes = {
+        name: node.model_copy(
+            update={"inputs": {key: _by_name(value, workflow, find) for key, value in node.inputs.items()}}
+        )
+        for name, node in workflow.nodes.items()
+    }
+    return workflow.model_copy(update={"nodes": nodes})
+
+
+def _by_name(value: Any, workflow: Workflow, find: Find) -> Any:
+    link: Any = input_value(value)
+    if type(link) is not Ref or type(link.slot) is not int or link.node not in workflow.nodes:
+        return value
+    spec = find(workflow.nodes[link.node].class_type)
+    names = [] if spec is None else [output.name for output in spec.outputs]
+    if not 0 <= link.slot < len(names) or names.count(names[link.slot]) > 1:
+        return value
+    return [link.node, names[link.slot]]
 
 
 def _ours(text: Any) -> Workflow | None:

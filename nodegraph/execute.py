@@ -31,8 +31,9 @@ from nodegraph.events import (
     Saved,
     SavedFile,
 )
-from nodegraph.graph import Graph, Node, Ref
+from nodegraph.graph import Gap, Graph, Node, Ref
 from nodegraph.keys import digest
+from nodegraph.modes import Given
 from nodegraph.plan import Literal, Plan, Planner, numbered
 from nodegraph.previews import Previews
 from nodegraph.scheduler import Scheduler
@@ -157,8 +158,13 @@ class Run(Scheduler):
                 self._order[each] = len(self._order)
                 self._steps[each] = step
         slots = len(steps[made.id].spec.outputs if made.id in steps else inlined.outputs[made.id])
-        refs = [inlined.follow(Ref(made.id, slot)) for slot in range(slots)]
-        return tuple(Lazy(numbered(ref, self._steps), self._fetch) for ref in refs)
+        return tuple(Lazy(self._source(inlined.follow(Ref(made.id, slot))), self._fetch) for slot in range(slots))
+
+    def _source(self, end: Ref | Given | Gap) -> Ref | Literal:
+        """What an output of an expansion stands for, as handles have it."""
+        if isinstance(end, Gap):
+            raise NodegraphError(f"it brings nothing, as {end.what}; {end.fix}")
+        return numbered(end, self._steps) if isinstance(end, Ref) else Literal(end.value)
 
     # Calling nodes; lanes and the event loop
 
@@ -227,7 +233,7 @@ class Run(Scheduler):
         return task.context
 
     def _metadata(self) -> dict[str, str]:
-        found = {} if self._document is None else metadata_of(self._document, self._session.registry)
+        found = {} if self._document is None else metadata_of(self._document, self._session.spec)
         return {name: text for name, text in {**found, **self._texts}.items() if text is not None}
 
     def _finish(self, task: Task, outcome: call.Outcome, seconds: float) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -11,6 +11,11 @@ from nodegraph.workflow import Workflow
 
 if TYPE_CHECKING:
     import networkx
+
+
+SKIP, MUTE = "skip", "mute"
+REROUTE = "Reroute"
+"""Type of the nodes that stand for what is linked to their one input, `value`."""
 
 
 class Ref(NamedTuple):
@@ -28,6 +33,22 @@ class Node(NamedTuple):
     inputs: Mapping[str, Any]
 
 
+class Gap(NamedTuple):
+    """Why a link brings nothing.
+
+    Attributes:
+        what: in words, such as `node 5 (VAEDecode) is muted`.
+        fix: what to do about it.
+        node: the node that brings nothing.
+        input: its input that would bring something, if there is one.
+    """
+
+    what: str
+    fix: str
+    node: str
+    input: str | None = None
+
+
 class CycleError(ValueError):
     """The links form a circle; `path` names the nodes in the direction of the links, the first again at the end."""
 
@@ -38,17 +59,28 @@ class CycleError(ValueError):
 
 @dataclass(frozen=True)
 class Graph:
-    """Nodes by id. Links may point at nothing: planning reports that."""
+    """Nodes by id. Links may point at nothing: planning reports that.
+
+    Attributes:
+        nodes: by id.
+        modes: how nodes that do not run as they are stand in the document, by id; see `modes`.
+        gaps: why linked inputs bring nothing, by node and name.
+    """
 
     nodes: Mapping[str, Node]
+    modes: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    gaps: Mapping[tuple[str, str], Gap] = field(default_factory=dict[tuple[str, str], Gap])
 
     @classmethod
     def of(cls, workflow: Workflow) -> Graph:
         """The graph of a document."""
         found: dict[str, Node] = {}
+        modes: dict[str, Any] = {}
         for name, node in workflow.nodes.items():
             found[name] = Node(name, node.class_type, {key: input_value(item) for key, item in node.inputs.items()})
-        return cls(found)
+            if node.mode is not None or node.class_type == REROUTE:
+                modes[name] = SKIP if node.mode is None else node.mode
+        return cls(found, modes)
 
     def order(self, targets: Iterable[str]) -> list[str]:
         """The targets and all they need, upstream first; depth first, so that a branch ends before the next begins.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from nodegraph.errors import Problem, did_you_mean, nearest
-from nodegraph.graph import Graph, Node, Ref
+from nodegraph.graph import Gap, Graph, Node, Ref
 from nodegraph.spec import Input, NodeSpec
 from nodegraph.types import accepts
 
@@ -25,7 +25,10 @@ def report_link(
     def add(what: str, expected: str, fix: str | None, kind: str) -> None:
         problems.append(Problem(what, node.id, node.class_type, item.name, expected, fix, kind))
 
-    if ref.node not in graph.nodes and source is None:
+    if ref.node in graph.modes and ref.node not in graph.nodes:
+        what = f"links to output {ref.slot!r} of node {ref.node}, which is skipped and has no such output"
+        add(what, f"a link to {item.port}", None, "bad_linked_input")
+    elif ref.node not in graph.nodes and source is None:
         add(f"links to node {ref.node!r}, which does not exist", "a link to a node of this workflow",
             did_you_mean(ref.node, graph.nodes), "bad_linked_input")  # fmt: skip
     elif item.file is not None:
@@ -51,12 +54,13 @@ def report_link(
         add(f"gets {port} from node {source.id} ({source.spec.name})", item.port, fix, "return_type_mismatch")
 
 
-def missing(node: Node, item: Input) -> Problem:
-    """An input that the document must give and does not."""
+def missing(node: Node, item: Input, gap: Gap | None) -> Problem:
+    """An input that the document must give and does not; `gap` says why a link to it brings nothing."""
     near = next((name for name in node.inputs if nearest(name, [item.name])), None)
     fix = f"{near!r} is not an input; rename it to {item.name!r}" if near else None
     expected = f"a link to {item.port}" if item.literal is None else f"a value of type {item.port}"
-    return Problem("is missing", node.id, node.class_type, item.name, expected, fix, "required_input_missing")
+    what, fix = ("is missing", fix) if gap is None else (f"is missing, as {gap.what}", gap.fix)
+    return Problem(what, node.id, node.class_type, item.name, expected, fix, "required_input_missing")
 
 
 def not_a_link(node: Node, item: Input, value: Any) -> Problem:

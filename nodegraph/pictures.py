@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from nodegraph.documents import metadata_of
-from nodegraph.registry import Registry
+from nodegraph.subgraph import Find
 from nodegraph.workflow import Workflow
 
 
-def png_of(value: Any, workflow: Workflow, registry: Registry) -> bytes:
-    """The first image of a batch [B, H, W, C], 0..1, as a PNG that carries its workflow."""
+def png_of(value: Any, workflow: Workflow, find: Find) -> bytes:
+    """The first image of a batch [B, H, W, C], 0..1, as a PNG that carries its workflow; `find` gives node types."""
     import numpy
     from PIL import Image
     from PIL.PngImagePlugin import PngInfo
@@ -20,7 +20,7 @@ def png_of(value: Any, workflow: Workflow, registry: Registry) -> bytes:
     batch = numpy.asarray(value.detach().cpu() if hasattr(value, "detach") else value, numpy.float32)
     pixels = (batch[0] * 255).clip(0, 255).astype(numpy.uint8)  # cut off, as SaveImage does
     texts = PngInfo()
-    for key, text in metadata_of(workflow, registry).items():
+    for key, text in metadata_of(workflow, find).items():
         texts.add_text(key, text)
     file = io.BytesIO()
     Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(

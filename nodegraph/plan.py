@@ -240,7 +240,7 @@ class Planner:
             value = given.get(name, MISSING)
             if type(value) is Ref:
                 source = steps.get(value.node) or known.get(value.node)
-                slot = None if source is None else _slot(value.slot, source.spec)
+                slot = None if source is None else source.spec.slot(value.slot)
                 if source is None or slot is None or not _fits(source.spec.outputs[slot].port, item):
                     report_link(node, item, value, source, slot, graph, problems)
                     continue
@@ -254,7 +254,7 @@ class Planner:
             if value is MISSING:
                 value = item.default
                 if value is MISSING:
-                    problems.append(missing(node, item))
+                    problems.append(missing(node, item, graph.gaps.get((node.id, name))))
                     continue
                 part = default_part
             elif item.literal is None:
@@ -379,7 +379,7 @@ def numbered(ref: Ref, steps: Mapping[str, Step]) -> Ref:
         WorkflowError: the node has no such output.
     """
     spec = steps[ref.node].spec
-    slot = _slot(ref.slot, spec)
+    slot = spec.slot(ref.slot)
     if slot is None:
         fix = did_you_mean(str(ref.slot), spec.slots)
         expected = ", ".join(spec.slots) or "nothing: it has no outputs"
@@ -387,13 +387,6 @@ def numbered(ref: Ref, steps: Mapping[str, Step]) -> Ref:
             [Problem(f"it has no output {ref.slot!r}", ref.node, spec.name, expected=expected, fix=fix)]
         )
     return Ref(ref.node, slot)
-
-
-def _slot(slot: int | str, spec: NodeSpec) -> int | None:
-    """The number of an output, or None when there is no such output."""
-    if type(slot) is int:
-        return slot if 0 <= slot < len(spec.outputs) else None
-    return spec.slots.get(str(slot))
 
 
 def _fits(port: str, item: Input) -> bool:

@@ -42,7 +42,7 @@ from nodegraph.spec import NodeSpec
 from nodegraph.subgraph import PREFIX, Inlined, inline, spec_of_workflow
 from nodegraph.task import Task
 from nodegraph.why import GONE, NOT_KEPT, Recipe, why
-from nodegraph.workflow import Workflow, split_address
+from nodegraph.workflow import Workflow
 
 log = logging.getLogger(__name__)
 LARGE = 1000  # steps from which a plan is worth hiding from the garbage collector
@@ -139,12 +139,10 @@ class Session:
 
     def _prepare(self, workflow: Workflow, targets: Iterable[str] | None, scope: str, wants_outputs: bool) -> Prepared:
         inlined = self.inline(Graph.of(workflow))
-        outputs = {name: inlined.follow(_ref(place)) for name, place in workflow.outputs.items()}
         planner = self.planner()
-        wanted = None if targets is None else [_target(name, workflow, inlined) for name in targets]
-        if wanted is None and outputs:
-            if wants_outputs or not planner.sinks(inlined.graph):
-                wanted = [ref.node for ref in outputs.values()]
+        wanted = None if targets is None else [inlined.target(name, workflow) for name in targets]
+        if wanted is None and workflow.outputs and (wants_outputs or not planner.sinks(inlined.graph)):
+            wanted = inlined.makers(workflow, workflow.outputs)
         plan = planner.plan(inlined.graph, wanted, self._plans.get(scope))
         with self.lock:
             self._plans.pop(scope, None)
@@ -153,7 +151,12 @@ class Session:
                 len(self._plans) > SCOPES or sum(len(kept.steps) for kept in self._plans.values()) > PLANNED
             ):
                 del self._plans[next(iter(self._plans))]
-        found = {name: numbered(ref, plan.steps) for name, ref in outputs.items() if ref.node in plan.steps}
+        ends = {name: inlined.output(place) for name, place in workflow.outputs.items()}
+        found = {
+            name: numbered(end, plan.steps)
+            for name, end in ends.items()
+            if isinstance(end, Ref) and end.node in plan.steps
+        }
         return Prepared(workflow, plan, planner, found, scope)
 
     def planner(self) -> Planner:
@@ -245,8 +248,8 @@ class Session:
     # What runs need
 
     def inline(self, graph: Graph) -> Inlined:
-        """The graph with its workflow nodes replaced by what they stand for."""
-        return inline(graph, self._linked)
+        """The graph with its workflow nodes, skipped nodes and reroutes replaced by what they stand for."""
+        return inline(graph, self._linked, self.spec)
 
     def lane(self, name: str) -> Lane:
         """The lane of this name, made when first asked for."""
@@ -366,25 +369,6 @@ def _shipped(registry: Registry, name: str) -> list[Path]:
             if (Path(path).parent / "pyproject.toml").is_file():
                 found.append(Path(path).parent / name)
     return [folder for folder in found if folder.is_dir()]
-
-
-def _ref(place: str) -> Ref:
-    node, output = split_address(place)
-    return Ref(node, int(output) if output.isdecimal() else output)
-
-
-def _target(name: str, workflow: Workflow, inlined: Inlined) -> str:
-    """A target as the user names it: a node's id, a declared output, or a title that only one node has."""
-    if name in inlined.graph.nodes:
-        return name
-    if name in workflow.outputs:
-        return inlined.follow(_ref(workflow.outputs[name])).node
-    titled = [key for key, node in workflow.nodes.items() if (node.meta or {}).get("title") == name]
-    if len(titled) == 1:
-        return titled[0]
-    if len(titled) > 1:
-        raise WorkflowError.of(f"target {name!r} is the title of nodes {', '.join(titled)}", "the id of one of them")
-    return name
 
 
 __all__ = ["FileProblem", "Function", "Prepared", "Result", "Running", "Session", "Settings"]

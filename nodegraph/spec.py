@@ -161,6 +161,12 @@ class NodeSpec:
             names.setdefault(output.name, slot)
         return names
 
+    def slot(self, output: int | str) -> int | None:
+        """The slot of an output by number or name, or None when there is no such output."""
+        if type(output) is int:
+            return output if 0 <= output < len(self.outputs) else None
+        return self.slots.get(str(output))
+
     @cached_property
     def validate(self) -> Callable[[dict[str, Any]], dict[str, Any]]:
         """Checks and converts literal inputs; raises pydantic's ValidationError. Unknown names are dropped."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -82,6 +82,23 @@ class Lazy(Generic[T]):
 
     def __await__(self) -> Generator[Any, Any, T]:
         return self._fetch(self.source).__await__()
+
+
+def bypassed(output: object, slot: int, inputs: Sequence[object]) -> int | None:
+    """The place of the input that a skipped node passes on for an output, by ComfyUI's rule; None where none fits.
+
+    That of the output's own place comes first, then each in turn; the same type goes before any type.
+
+    Args:
+        output: type of the output.
+        slot: place of the output.
+        inputs: types of the inputs, in their order.
+    """
+    places = [*([slot] if 0 <= slot < len(inputs) else []), *range(len(inputs))]
+    if output == ANY:
+        return next(iter(places), None)
+    exact = next((place for place in places if inputs[place] == output), None)
+    return next((place for place in places if inputs[place] == ANY), None) if exact is None else exact
 
 
 def accepts(source: str, target: str) -> bool:

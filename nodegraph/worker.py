@@ -223,7 +223,7 @@ class Worker:
         saved: list[dict[str, Any]] = []
         place = f"results/{digest('run', run).hex()}/{re.sub(r'[^A-Za-z0-9_-]+', '_', name)[:60]}"
         for number in range(len(images)):
-            content = png_of(images[number : number + 1], prepared.workflow, self._session.registry)
+            content = png_of(images[number : number + 1], prepared.workflow, self._session.spec)
 
             def write(file: BinaryIO, content: bytes = content) -> None:
                 file.write(content)

@@ -18,12 +18,16 @@ SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 class NodeDocument(BaseModel):
-    """One node as written: its type, and its inputs by name, each a literal or a link `[id, slot]`."""
+    """One node as written: its type, and its inputs by name, each a literal or a link `[id, slot]`.
+
+    `mode` is `"skip"` for a node that passes its inputs on, `"mute"` for one that is left out; see `modes`.
+    """
 
     model_config = ConfigDict(extra="allow")
 
     class_type: str
     inputs: dict[str, Any] = Field(default_factory=dict)
+    mode: Any = None
     meta: dict[str, Any] | None = Field(default=None, alias="_meta")
 
 
@@ -219,8 +223,9 @@ def _written(value: Any) -> Any:
 
 
 def _node_json(node: NodeDocument) -> dict[str, Any]:
+    mode = {} if node.mode is None else {"mode": node.mode}
     meta = {} if node.meta is None else {"_meta": node.meta}
-    return {"class_type": node.class_type, "inputs": node.inputs, **(node.model_extra or {}), **meta}
+    return {"class_type": node.class_type, "inputs": node.inputs, **mode, **(node.model_extra or {}), **meta}
 
 
 def _line(value: Any) -> str:

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from nodegraph.context import Context
 from nodegraph.spec import node
-from nodegraph.types import Each, File, FileRef, Lazy, Widget
+from nodegraph.types import Each, File, FileRef, Lazy, Port, Widget
 
 Times = Annotated[int, Field(ge=0, le=10_000)]
 Lines = Annotated[str, Widget(multiline=True)]
@@ -24,6 +24,16 @@ async def switch(*, condition: bool, on_true: Lazy[Any], on_false: Lazy[Any]) ->
         on_false: Passed on when it does not.
     """
     return on_true if condition else on_false
+
+
+@node("Reroute", category="utils")
+def reroute(*, value: Annotated[Any, Port("*")]) -> Any:
+    """Stand for what is linked to it: a bend in a wire. It never runs and is in no key.
+
+    Args:
+        value: What it passes on.
+    """
+    return value
 
 
 @node("Repeat", category="logic")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import Any
 
+from nodegraph.graph import REROUTE
 from nodegraph.spec import MISSING, Input, NodeSpec
 
 Files = Callable[[str], list[str]]
@@ -17,12 +18,14 @@ FURTHEST = 2**53 - 1
 def object_info(registry: Iterable[NodeSpec], files: Files) -> dict[str, Any]:
     """ComfyUI's description of every node type, by id; the files of each kind are listed once.
 
+    Reroute is not among them, as ComfyUI's frontend has one of its own.
+
     Args:
         registry: the node types.
         files: the names of the files of a kind.
     """
     once = listed_once(files)
-    return {spec.name: entry(spec, once) for spec in registry}
+    return {spec.name: entry(spec, once) for spec in registry if spec.name != REROUTE}
 
 
 def entry(spec: NodeSpec, files: Files) -> dict[str, Any]:

@@ -90,7 +90,7 @@ def draft_of(
         WorkflowError: with every problem.
     """
     sketch = sketch_of(session, workflow, targets, scope)
-    graph = comfy_graph(workflow, session.registry)
+    graph = comfy_graph(workflow, session.spec)
     document = workflow.as_json()
     has_more = document != {"nodegraph": workflow.nodegraph, "nodes": graph}
     kept = {name: value for name, value in extra.items() if name not in SECRETS}

@@ -15,7 +15,7 @@ from nodegraph.cli.terminal import Terminal
 from nodegraph.cli.values import Values
 from nodegraph.documents import checked_json
 from nodegraph.errors import WorkflowError, did_you_mean
-from nodegraph.graph import Ref, input_value
+from nodegraph.graph import MUTE, Ref, input_value
 from nodegraph.session import Session
 from nodegraph.spec import MISSING, Input
 from nodegraph.workflow import Workflow, split_address
@@ -231,7 +231,8 @@ def _seeded(workflow: Workflow, args: argparse.Namespace, session: Session, flag
 
 def _seeds(workflow: Workflow, bound: Iterable[str] | None, session: Session) -> list[Seed]:
     """Seeds of a workflow: those its declared seed binds, else every node input of that name with a value."""
-    places = list(bound) if bound is not None else [f"{node}.{field}" for node in workflow.nodes for field in SEEDS]
+    present = [node for node, document in workflow.nodes.items() if document.mode != MUTE]
+    places = list(bound) if bound is not None else [f"{node}.{field}" for node in present for field in SEEDS]
     found: list[Seed] = []
     for place in places:
         node, field = split_address(place)

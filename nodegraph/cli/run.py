@@ -23,8 +23,8 @@ from nodegraph.documents import Document
 from nodegraph.errors import WorkflowError
 from nodegraph.graph import Ref
 from nodegraph.pictures import png_from, png_of
-from nodegraph.registry import Registry
 from nodegraph.session import Prepared, Running, Session
+from nodegraph.subgraph import Find
 from nodegraph.workflow import Workflow
 
 POLL_SECONDS = 0.1  # how soon a signal or the end of the time is seen
@@ -172,7 +172,7 @@ class _Runner:
         if report.status == "success":
             report.outputs = {name: _plain(running.value(ref.node, ref.slot)) for name, ref in plain.items()}
             if args.stdout:
-                self._picture = _picture(running, prepared, report, session.registry)
+                self._picture = _picture(running, prepared, report, session.spec)
         running.release()
         self._tell(reporter)
         return report
@@ -255,10 +255,10 @@ def _plain(value: Any) -> Any:
     return list(cast("tuple[Any, ...]", value)) if isinstance(value, tuple) else value
 
 
-def _picture(running: Running, prepared: Prepared, report: RunReport, registry: Registry) -> bytes | None:
+def _picture(running: Running, prepared: Prepared, report: RunReport, find: Find) -> bytes | None:
     """The first declared image, else the first picture saved, as PNG."""
     for ref in _targets(prepared, ("IMAGE",)).values():
-        return png_of(running.value(ref.node, ref.slot), prepared.workflow, registry)
+        return png_of(running.value(ref.node, ref.slot), prepared.workflow, find)
     saved = (Path(file["path"]) for file in report.files)
     found = next((path for path in saved if path.suffix.lower() in PICTURES), None)
     return None if found is None else png_from(found)

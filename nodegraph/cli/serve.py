@@ -60,9 +60,10 @@ def _add_serving(parser: Parser) -> None:
     add("--port", type=_port, default=8188, metavar="N", help="port (default 8188; 0 takes a free one)")
     add(
         "--frontend",
-        default="none",
-        choices=("none", "comfyui"),
-        help="what / shows: the pages of the API, or ComfyUI's own frontend (pip install comfyui-frontend-package)",
+        default="canvas",
+        choices=("canvas", "none", "comfyui"),
+        help="what / shows: the canvas (default), the pages of the API, or ComfyUI's own frontend "
+        "(pip install comfyui-frontend-package)",
     )
     add("--no-browser", action="store_true", help="open no browser")
     add("--devices", metavar="A,B", help="devices, a worker process each (default: every GPU, else the CPU)")

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from nodegraph.comfy import from_editor
 from nodegraph.comfy_file import is_editor_file, widget_values
+from nodegraph.documents import comfy_graph
 from nodegraph.errors import WorkflowError
 from nodegraph.registry import Registry
 from nodegraph.session import Session, Settings
@@ -47,8 +48,13 @@ def document(editor: Any) -> dict[str, Any]:
 
 
 def graph(editor: Any) -> dict[str, Any]:
-    """The inputs of each node of the document."""
-    return {name: node["inputs"] for name, node in Workflow.of(document(editor)).api().items()}
+    """The inputs of each node that runs."""
+    return {name: node["inputs"] for name, node in running(document(editor)).items()}
+
+
+def running(found: Any) -> dict[str, Any]:
+    """The nodes of a document as ComfyUI would be sent them."""
+    return comfy_graph(Workflow.of(found), REGISTRY.get)
 
 
 def what(editor: Any) -> str:
@@ -109,10 +115,13 @@ THE_GRAPH = {
 def test_a_whole_file_of_the_editor_becomes_a_graph() -> None:
     found = document(TEXT_TO_IMAGE)
     assert is_editor_file(TEXT_TO_IMAGE) and not is_editor_file(THE_GRAPH) and not is_editor_file(found)
-    assert Workflow.of(found).api() == THE_GRAPH
+    assert running(found) == THE_GRAPH
+    assert found["nodes"]["10"] == {"class_type": "Reroute", "inputs": {"value": ["4", 2]}}
+    assert found["nodes"]["8"]["inputs"]["vae"] == ["10", 0]
     assert found["ui"] == {
-        "positions": {"4": [26, 474], "6": [415, 186]}, "groups": TEXT_TO_IMAGE["groups"],
-        "notes": {"11": {"text": "Try another seed.", "position": [0, 0]}},
+        "positions": {"4": [26, 474], "6": [415, 186]}, "groups": [{**TEXT_TO_IMAGE["groups"][0], "id": "g1"}],
+        "notes": {"11": {"text": "Try another seed.", "position": [0, 0]}}, "seeds": {"3.seed": "fixed"},
+        "viewport": {"x": 0, "y": 0, "zoom": 1},
     }  # fmt: skip
     assert found["requires"] == {
         "models": [{"role": "checkpoints", "name": "starter.safetensors", "sources": ["https://example.org/starter"]}]
@@ -125,7 +134,54 @@ def test_a_whole_file_of_the_editor_opens_and_plans(tmp_path: Path) -> None:
         workflow = session.open(tmp_path / "editor.json").workflow
         session.check(workflow)
         assert set(session.prepare(workflow).plan.steps) == set(THE_GRAPH)
-    assert Workflow.parse(workflow.dumps()).api() == THE_GRAPH
+    assert running(Workflow.parse(workflow.dumps()).as_json()) == THE_GRAPH
+
+
+def test_how_nodes_look_is_kept() -> None:
+    look = {
+        "pos": [1, 2],
+        "size": {"0": 210, "1": 90},
+        "flags": {"collapsed": True},
+        "color": "#322",
+        "bgcolor": "#533",
+    }
+    note = item(3, "MarkdownNote", values=["# A note"], out=(), pos=[5, 6], size=[200, 100], title="Read me")
+    named = [{"id": 4, "title": "a", "bounding": [0, 0, 9, 9], "color": "#3f789e"}, {"bounding": [1, 1, 8, 8]}]
+    found = document(
+        file(
+            item(1, "Const", **look), item(2, "Reroute", socket("", None, "*"), bgcolor="#a1b2c3", flags={}, size=7),
+            note, groups=[*named, {"title": "nowhere"}, 5, {**named[0]}],
+            extra={"ds": {"scale": 0.5, "offset": [-100, 30]}},
+        )
+    )  # fmt: skip
+    assert found["ui"] == {
+        "positions": {"1": [1, 2]}, "sizes": {"1": [210, 90]}, "collapsed": {"1": True},
+        "colors": {"1": "#332222", "2": "#a1b2c3"},
+        "notes": {"3": {"text": "# A note", "title": "Read me", "position": [5, 6], "size": [200, 100]}},
+        "groups": [{**named[0], "id": "g4"}, {**named[1], "id": "g2"}, {**named[0], "id": "g4'"}],
+        "viewport": {"x": -50, "y": 15, "zoom": 0.5},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("control", "expected"),
+    [("randomize", "random"), ("fixed", "fixed"), ("increment", "increment"), ("increment-wrap", "increment"),
+     ("decrement", "decrement")],
+)  # fmt: skip
+def test_what_becomes_of_a_seed_is_kept(control: str, expected: str) -> None:
+    sampler = item(3, "KSampler", values=[5, control, 20, 8, "euler", "normal", 1])
+    strange = item(4, "Strange", socket("seed", None, widget=True), values=[3, control])
+    assert document(file(sampler, strange))["ui"]["seeds"] == {"3.seed": expected, "4.seed": expected}
+
+
+def test_a_primitive_tells_what_becomes_of_the_seed_it_feeds_and_of_nothing_else() -> None:
+    sampler = item(3, "KSampler", socket("seed", 1, widget=True), socket("steps", 2, "INT", widget=True),
+                   values=[5, "fixed", 20, 8, "euler", "normal", 1])  # fmt: skip
+    links = [[1, 1, 0, 3, 4, "INT"], [2, 1, 0, 3, 5, "INT"]]
+    found = document(file(item(1, "PrimitiveNode", values=[7, "increment"]), sampler, links=links))
+    assert found["ui"]["seeds"] == {"3.seed": "increment"}
+    linked = document(file(item(1, "Const"), sampler, links=links))
+    assert "seeds" not in linked["ui"]
 
 
 def test_links_may_be_objects() -> None:
@@ -184,6 +240,23 @@ def test_reroutes_are_followed_in_chains() -> None:
     assert found == {"1": {"value": 7}, "2": {"a": ["1", 0], "b": 2}}
 
 
+def test_a_long_chain_of_reroutes_that_are_all_used_is_read() -> None:
+    many = range(10, 5_010)
+    chain = [item(i, "Reroute", socket("", i, "*"), out=("*",)) for i in many]
+    ends = [item(i + 30_000, "Echo", socket("value", i + 30_000, "*")) for i in many]
+    links = [[i, i - 1 if i > 10 else 1, 0, i, 0, "*"] for i in many]
+    found = graph(file(ONE, *chain, *ends, links=[*links, *([i + 30_000, i, 0, i + 30_000, 0, "*"] for i in many)]))
+    assert all(found[str(i + 30_000)] == {"value": ["1", 0]} for i in many)
+
+
+def test_a_literal_goes_past_a_reroute_to_where_it_can_be_edited() -> None:
+    nodes = [item(1, "PrimitiveNode", values=[4]), item(2, "Reroute", socket("", 1, "*")),
+             item(3, "Echo", socket("value", 2, "*", widget=True))]  # fmt: skip
+    found = document(file(*nodes, links=[[1, 1, 0, 2, 0, "*"], [2, 2, 0, 3, 0, "*"]]))
+    assert found["nodes"]["2"] == {"class_type": "Reroute", "inputs": {}}
+    assert found["nodes"]["3"]["inputs"] == {"value": 4}
+
+
 def test_a_primitive_gives_its_value_to_all_it_feeds() -> None:
     nodes = [item(1, "PrimitiveNode", values=[[1], "randomize"]), item(4, "PrimitiveNode"),
              item(2, "Add", socket("a", 1, widget=True), values=[0, 0]),
@@ -194,14 +267,125 @@ def test_a_primitive_gives_its_value_to_all_it_feeds() -> None:
     }  # fmt: skip
 
 
-def test_a_muted_node_is_left_out_and_what_needs_it_is_told(tmp_path: Path) -> None:
+def test_a_muted_node_stays_as_such_and_what_needs_it_is_told(tmp_path: Path) -> None:
     muted = copy.deepcopy(TEXT_TO_IMAGE)
     next(node for node in muted["nodes"] if node["id"] == 5)["mode"] = 2
     found = document(muted)
-    assert "5" not in found["nodes"] and "latent_image" not in found["nodes"]["3"]["inputs"]
+    assert found["nodes"]["5"] == {**THE_GRAPH["5"], "mode": "mute"}
+    assert found["nodes"]["3"]["inputs"]["latent_image"] == ["5", 0]
+    assert "5" not in running(found) and "latent_image" not in running(found)["3"]["inputs"]
     with Session(Settings(home=tmp_path, cache_dir=None)) as session, pytest.raises(WorkflowError) as error:
         session.check(Workflow.of(found))
-    assert str(error.value) == "node 3 (KSampler) latent_image: is missing; expected a link to LATENT"
+    assert str(error.value) == (
+        "node 3 (KSampler) latent_image: is missing, as node 5 (EmptyLatentImage) is muted; expected a link to LATENT; "
+        "unmute it, or connect another node"
+    )
+
+
+def test_a_bypassed_node_stays_as_such_and_is_linked_where_we_skip_it_alike() -> None:
+    scale = item(2, "ImageScaleBy", socket("image", 1, "IMAGE"), values=["area", 2], out=("IMAGE",), mode=4, pos=[1, 2])
+    first, end = item(1, "LoadImage", values=["a.png"], out=("IMAGE",)), item(3, "Echo", socket("value", 2, "*"))
+    links = [[1, 1, 0, 2, 0, "IMAGE"], [2, 2, 0, 3, 0, "IMAGE"]]
+    found = document(file(first, scale, end, links=links))
+    assert found["nodes"]["2"] == {
+        "class_type": "ImageScaleBy", "inputs": {"upscale_method": "area", "scale_by": 2, "image": ["1", 0]},
+        "mode": "skip",
+    }  # fmt: skip
+    assert found["nodes"]["3"]["inputs"] == {"value": ["2", 0]} and found["ui"]["positions"] == {"2": [1, 2]}
+    for changed in ({"type": "Strange"}, {"inputs": [socket("mask", 1, "IMAGE")]}, {"outputs": []}):
+        other = document(file(first, {**scale, **changed}, end, links=links))
+        assert other["nodes"]["2"]["mode"] == "skip"
+        assert other["nodes"]["3"]["inputs"] == ({} if changed == {"outputs": []} else {"value": ["1", 0]})
+
+
+def test_a_widget_keeps_its_value_where_its_link_brings_nothing() -> None:
+    add = item(2, "Add", socket("b", 1, widget=True), socket("a", 2, widget=True), values=[4, 5])
+    nodes = [{**ONE, "mode": 2}, add, item(3, "Reroute", socket("", None, "*"))]
+    found = document(file(*nodes, links=[[1, 1, 0, 2, 0, "INT"], [2, 3, 0, 2, 1, "*"]]))
+    assert found["nodes"]["2"]["inputs"] == {"a": 4, "b": 5}
+
+
+def test_what_is_wrong_at_a_node_that_does_not_run_is_no_matter() -> None:
+    muted = item(2, "Add", socket("a", 5), values=[1, 2], mode=2)
+    circle = [item(i, "Reroute", socket("", i, "*")) for i in (3, 4)]
+    found = document(file(muted, *circle, links=[[3, 4, 0, 3, 0, "*"], [4, 3, 0, 4, 0, "*"]]))
+    assert found["nodes"] == {
+        "2": {"class_type": "Add", "inputs": {"a": 1, "b": 2}, "mode": "mute"},
+        "3": {"class_type": "Reroute", "inputs": {}}, "4": {"class_type": "Reroute", "inputs": {}},
+    }  # fmt: skip
+    assert graph(file(item(4, A_SUBGRAPH), item("4:1", "Add", mode=2), definitions={"subgraphs": [TWICE]})) == {
+        "4:1": {"a": 0, "b": 2}, "4:2": {"a": ["4:1", 0], "b": 5}
+    }  # fmt: skip
+
+
+KINDS = (
+    "Const",
+    "Add",
+    "Echo",
+    "Reroute",
+    "ImageScaleBy",
+    "VAEDecode",
+    "PorterDuffImageComposite",
+    "SplitImageWithAlpha",
+    "Strange",
+)
+
+
+@st.composite
+def asides(draw: st.DrawFn) -> tuple[Any, dict[str, Any]]:
+    """A file of links forth alone, and what each node brings by ComfyUI's rule, told in the plainest way."""
+    nodes: list[Any] = []
+    links: list[Any] = []
+    brings: dict[str, list[Any]] = {}
+    expected: dict[str, Any] = {}
+    for number in range(1, draw(st.integers(2, 12))):
+        kind, mode = draw(st.sampled_from(KINDS)), draw(st.sampled_from([0, 0, 2, 4]))
+        spec = REGISTRY.get(kind)
+        names = (
+            [(item.name, item.port) for item in spec.inputs if item.name not in spec.widgets] if spec else [("x", "*")]
+        )
+        names = [("", "*")] if kind == "Reroute" else draw(st.permutations(names))
+        types = [output.port for output in spec.outputs] if spec else [draw(st.sampled_from(["*", "INT"]))]
+        sockets, incoming = [], []
+        for place, (name, port) in enumerate(names):
+            source = draw(st.integers(0, number - 1))
+            slot = draw(st.integers(0, max(0, len(brings.get(str(source), [])) - 1)))
+            links += [[len(links) + 1, source, slot, number, place, port]] if source else []
+            sockets.append(socket(name, len(links) if source else None, port))
+            incoming.append(brings[str(source)][slot] if source and brings[str(source)] else None)
+        nodes.append(item(number, kind, *sockets, values=[], out=types, mode=mode))
+        brings[str(number)] = [
+            None if mode == 2
+            else incoming[0] if kind == "Reroute"
+            else [str(number), slot] if mode == 0
+            else _bypass(type, slot, [port for _, port in names], incoming)
+            for slot, type in enumerate(types)
+        ]  # fmt: skip
+        if mode == 0 and kind != "Reroute":
+            found = zip(names, incoming, strict=True)
+            expected[str(number)] = {name: source for (name, _), source in found if source is not None}
+    return file(*nodes, links=links), expected
+
+
+def _bypass(type: str, slot: int, ports: list[str], incoming: list[Any]) -> Any:
+    if type == "*":
+        return incoming[slot if slot < len(ports) else 0] if ports else None
+    if slot < len(ports) and ports[slot] == type:
+        return incoming[slot]
+    for wanted in (type, "*"):
+        if wanted == "*" and slot < len(ports) and ports[slot] == "*":
+            return incoming[slot]
+        if wanted in ports:
+            return incoming[ports.index(wanted)]
+    return None
+
+
+@settings(max_examples=200, deadline=None)
+@given(asides())
+def test_what_runs_is_what_comfyui_would_run(drawn: tuple[Any, dict[str, Any]]) -> None:
+    editor, expected = drawn
+    assert graph(editor) == expected
+    assert set(document(editor)["nodes"]) == {str(node["id"]) for node in editor["nodes"]}
 
 
 @pytest.mark.parametrize(

@@ -57,13 +57,13 @@ def test_the_nodes_as_comfyui_has_them_link_by_number_where_the_slot_is_known() 
         "4": n("Join", a="d", b=("gone", "out")),
     }  # fmt: skip
     workflow = Workflow.of({"nodegraph": 1, "nodes": graph})
-    found = comfy_graph(workflow, REGISTRY)
+    found = comfy_graph(workflow, REGISTRY.get)
     assert found["1"]["inputs"] == {"a": ["d", 1], "b": ["d", 0]}
     assert found["2"]["inputs"] == {"a": ["d", "nonsense"], "b": ["u", "out"]}
     assert found["3"]["inputs"] == {"value": ["d", "remainder", 1]}
     assert found["4"]["inputs"] == {"a": "d", "b": ["gone", "out"]}
     assert workflow.api()["1"]["inputs"]["a"] == ["d", "remainder"]  # the document is as it was
-    assert set(metadata_of(workflow, REGISTRY)) == {"prompt", "nodegraph"}
+    assert set(metadata_of(workflow, REGISTRY.get)) == {"prompt", "nodegraph"}
 
 
 @pytest.mark.parametrize("length", [0, 5, 14])
@@ -111,7 +111,7 @@ def test_an_animation_carries_its_workflow_in_exif_entries(tmp_path: Path) -> No
 
 
 def test_what_a_run_writes_into_pictures_is_read_again(tmp_path: Path) -> None:
-    texts = metadata_of(Workflow.of(OURS), REGISTRY)
+    texts = metadata_of(Workflow.of(OURS), REGISTRY.get)
     assert from_picture(picture(tmp_path / "a.png", **texts)).as_json() == OURS
     prompt = from_picture(picture(tmp_path / "b.png", prompt=texts["prompt"])).api()
     assert prompt["3"]["inputs"]["a"] == ["d", 1]  # ComfyUI knows slots by number alone

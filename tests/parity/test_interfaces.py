@@ -14,7 +14,7 @@ from tests.parity.interfaces import REDUCED
 THEIRS: dict[str, dict[str, Any]] = json.loads(REDUCED.read_text("utf-8"))
 OURS: dict[str, NodeSpec] = dict(Registry().with_entry_points().specs)
 OURS_ALONE = {
-    "CLIPTextEncodeA1111", "ManualSigmas", "MathExpression", "Repeat", "Switch", "TextLines",
+    "CLIPTextEncodeA1111", "ManualSigmas", "MathExpression", "Repeat", "Reroute", "Switch", "TextLines",
     "SaveImageWebsocket",  # of the pack that ships with ComfyUI, so not in its table
 }  # fmt: skip
 UNSET = {"BOOLEAN": False, "STRING": ""}  # what ComfyUI's canvas shows where a node names no default

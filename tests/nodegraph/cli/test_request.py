@@ -140,6 +140,13 @@ def test_a_seed_sets_every_seed_where_none_is_declared(place, nodes_of):
     assert place.ran(path, "--seed", "9")[0] == ["18"]
 
 
+def test_a_seed_of_a_muted_node_is_none(place, nodes_of):
+    nodes = nodes_of(n1=("Seeded", {"seed": 3}), n2=("Seeded", {"seed": 7}), n3=("SaveText", {"value": ["2", 0]}))
+    nodes["1"]["mode"] = "mute"
+    code, found = place.json("run", place.write(nodes))
+    assert (code, found["runs"][0]["seed"], found["runs"][0]["ran"]) == (0, 7, ["2", "3"])
+
+
 def test_a_declared_seed_is_set_alone(place, nodes_of):
     nodes = nodes_of(
         n1=("Seeded", {"seed": 7}),
