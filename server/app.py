@@ -25,6 +25,7 @@ from server.settings import ServerSettings
 from server.sockets import Sockets
 from server.stalled import refuse_stalled
 from server.store import DATABASE, Store
+from server.web import Canvas, canvas_folder
 
 COMFYUI_FRONTEND = "comfyui_frontend_package"
 
@@ -40,6 +41,7 @@ async def make_app(settings: ServerSettings, ring: LogRing | None = None) -> web
         NodegraphError: the frontend is not installed, or a folder or the database cannot be used.
     """
     static = frontend_folder(settings)
+    canvas = Canvas(canvas_folder()) if settings.frontend == "canvas" else None
     service = make_service(settings, ring or LogRing())
     app = web.Application(client_max_size=settings.max_upload, middlewares=[service.metrics.middleware, access_log])
     app[SERVICE] = service
@@ -52,7 +54,9 @@ async def make_app(settings: ServerSettings, ring: LogRing | None = None) -> web
     app.add_routes(v1.routes())
     for route in [*comfy.routes(), *comfy_files.routes(), *userdata.routes(), *logs.routes()]:
         app.add_routes([route, web.RouteDef(route.method, f"/api{route.path}", route.handler, route.kwargs)])
-    if static is None:
+    if canvas is not None:
+        app.add_routes(canvas.routes())
+    elif static is None:
         app.router.add_get("/", _front)
     else:
 
@@ -84,12 +88,12 @@ def make_service(settings: ServerSettings, ring: LogRing) -> Service:
 
 
 def frontend_folder(settings: ServerSettings) -> Path | None:
-    """Where the files of the chosen frontend are; None for the page of the API.
+    """Where the files of ComfyUI's frontend are; None where it is not the chosen one.
 
     Raises:
         NodegraphError: it is not installed.
     """
-    if settings.frontend == "none":
+    if settings.frontend != "comfyui":
         return None
     found = find_spec(COMFYUI_FRONTEND)
     places = [] if found is None else [Path(place) / "static" for place in found.submodule_search_locations or ()]

@@ -192,7 +192,7 @@ def _told(what: str) -> Any:
     try:
         yield
     except (HttpProcessingError, aiohttp.ClientPayloadError, web.RequestPayloadError, ValueError) as error:
-        reason = getattr(error, "message", "") or str(error)
+        reason = (getattr(error, "message", "") or str(error)).encode("utf-8", "backslashreplace").decode()
         raise FileProblem(f"{what} is malformed: {reason}; send it anew") from None
     except (AssertionError, RuntimeError, LookupError) as error:  # aiohttp at bytes it does not expect
         raise FileProblem(f"{what} is malformed ({type(error).__name__}); send it anew") from error

@@ -249,6 +249,7 @@ async def _change_history(request: web.Request) -> web.Response:
         await service.runs.delete(None, owner=owner)
     if isinstance(body.get("delete"), list):
         await service.runs.delete([str(run) for run in body["delete"]], owner=owner)
+    service.feed.notify("QueueChanged")
     return web.Response()
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import io
 import json
 import os
@@ -17,11 +15,10 @@ from nodegraph.errors import FileProblem
 from nodegraph.files import ALIASES, WEIGHTS, Folders
 from server.bodies import Form, Route, Upload, file_answer, file_headers, in_words, read_form, rendered_answer
 from server.files import TYPES, BadName, Draft, Missing, Stored, find, inside, keep, place_of, split_name
+from server.headers import METADATA, cover_of, picture_beside, safetensors_header
 from server.pictures import Rendering, check_picture, paste_alpha, render
 from server.service import Service, service_of
 
-HEADER_BYTES = 16 << 20  # of a safetensors file
-PREVIEWS = (".png", ".jpg", ".jpeg", ".webp", ".gif")
 Keep = Callable[[Service, Form], Stored]
 COVER = Rendering("webp", side=1024)
 
@@ -168,7 +165,7 @@ async def _view_metadata(request: web.Request) -> web.StreamResponse:
     if not name.endswith(".safetensors"):
         raise Missing("filename: only .safetensors files carry metadata; name one")
     header = await desk.do(lambda: safetensors_header(model_path(desk.folders, kind, name)))
-    found = header.get("__metadata__")
+    found = header.get(METADATA)
     if not isinstance(found, dict):
         raise Missing(f"{name[:100]!r} carries no metadata")
     return web.json_response(found)
@@ -184,17 +181,6 @@ def model_path(folders: Folders, kind: str, name: str) -> Path:
         return folders.path(kind, name)
     except (FileProblem, OSError) as error:
         raise Missing(f"{name[:100]!r} is not among the {kind}") from error
-
-
-def safetensors_header(path: Path) -> dict[str, Any]:
-    """The JSON at the beginning of a safetensors file; empty where there is none to be read."""
-    try:
-        with open(path, "rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            header: Any = json.loads(file.read(length)) if length <= HEADER_BYTES else {}
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return cast("dict[str, Any]", header) if isinstance(header, dict) else {}
 
 
 async def _embeddings(request: web.Request) -> web.StreamResponse:
@@ -260,16 +246,10 @@ def _preview_of(root: Path, name: str) -> Path | io.BytesIO:
     if not parts:
         raise Missing("the path names no model")
     path = root.joinpath(*parts)  # models and their folders may be links: who installs them is trusted
-    stem = os.path.splitext(path.name)[0]
-    for ending in (*PREVIEWS, *(f".preview{ending}" for ending in PREVIEWS)):
-        if os.path.isfile(beside := path.with_name(stem + ending)):  # false for a name that is too long, too
-            return beside
-    metadata = safetensors_header(path.with_name(f"{stem}.safetensors")).get("__metadata__")
-    try:
-        covers: Any = json.loads(cast(Any, metadata)["ssmd_cover_images"])
-        return io.BytesIO(base64.b64decode(covers[0]))
-    except (ValueError, RecursionError, TypeError, KeyError, IndexError, binascii.Error):
-        raise Missing("there is no picture for this model; put one beside it, of the same name") from None
+    found = picture_beside(path) or cover_of(path.with_suffix(".safetensors"))
+    if found is None:
+        raise Missing("there is no picture for this model; put one beside it, of the same name")
+    return found
 
 
 async def _folder_paths(request: web.Request) -> web.StreamResponse:

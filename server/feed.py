@@ -28,10 +28,14 @@ class Subscription:
     """The events of one run or of all, as they come; `async for told in subscription`.
 
     It ends when it is closed, and when its reader is too far behind: then the reader asks `since` again.
+
+    Attributes:
+        watcher: the caller that is also told what else changes; None for a reader that is not.
+        is_behind: True when it ended because its reader was too far behind.
     """
 
-    def __init__(self, feed: Feed, run: str | None) -> None:
-        self._feed, self._run = feed, run
+    def __init__(self, feed: Feed, run: str | None, watcher: str | None = None) -> None:
+        self._feed, self._run, self.watcher, self.is_behind = feed, run, watcher, False
         self._events: deque[Told] = deque()
         self._arrived = asyncio.Event()
         self._is_over = False
@@ -44,6 +48,7 @@ class Subscription:
             return
         self._events.append(told)
         if len(self._events) > WAITING:
+            self.is_behind = True
             self.close()
         self._arrived.set()
 
@@ -89,6 +94,19 @@ class Feed:
         for subscription in tuple(self._subscriptions):
             subscription.take(told)
 
+    def notify(self, type: str, watcher: str | None = None, **values: Any) -> None:
+        """Tells those who follow all that something else changed, such as the order of the queue; it has no number.
+
+        Args:
+            type: of the event.
+            watcher: only the readers of this caller are told.
+            values: what else the event says.
+        """
+        told = Told(0, "", {"type": type, **values})
+        for subscription in tuple(self._subscriptions):
+            if subscription.watcher is not None and watcher in (None, subscription.watcher):
+                subscription.take(told)
+
     def end(self, run: str) -> None:
         """A run is over: its events go when enough others are over after it."""
         self._numbers.pop(run, None)
@@ -107,9 +125,9 @@ class Feed:
             found = [Told(place, run, event) for place, event in await self._history.events(run)]
         return [told for told in found if told.number > number]
 
-    def follow(self, run: str | None = None) -> Subscription:
-        """The events from now on, of one run or of all; close it when done."""
-        subscription = Subscription(self, run)
+    def follow(self, run: str | None = None, *, watcher: str | None = None) -> Subscription:
+        """The events from now on, of one run or of all, and for a watcher what `notify` tells; close it when done."""
+        subscription = Subscription(self, run, watcher)
         self._subscriptions.add(subscription)
         return subscription
 

@@ -40,7 +40,8 @@ ROUTES: tuple[tuple[tuple[str, ...] | None, str, str], ...] = (
     (("POST",), r"/free|/v1/system/free|/v1/queue/(pause|resume)", "admin"),
     (("DELETE",), r"/v1/runs", "admin"),  # of all there are
     (("POST",), r"/prompt|/interrupt|/queue|/upload/(image|mask)|/jobs/(.+/)?cancel", "run"),
-    (("POST",), r"/v1/(runs|uploads)(/.*)?|/v1/workflows/.+/run|/v1/check", "run"),
+    (("POST",), r"/v1/(runs|uploads)(/.*)?|/v1/workflows/.+/run|/v1/check|/v1/open", "run"),
+    (("PUT", "DELETE"), r"/v1/drafts/.+", "run"),  # each caller's own
     (("GET", "HEAD", "OPTIONS"), r".*", "run"),
     (None, r".*", "edit"),
 )
@@ -75,16 +76,18 @@ def scope_of(method: str, path: str) -> str:
     )
 
 
-def policy(frontend: str, page: str = "") -> str:
+def policy(frontend: str, page: str = "", host: str = "") -> str:
     """The content-security policy of the server's own pages.
 
     Args:
         frontend: as in the settings. ComfyUI's has styles in its HTML, compiles code, and starts workers from blobs.
         page: HTML whose scripts may run though they are written into it, each by its digest.
+        host: the server as the browser names it; older ones do not take a socket there for `'self'`.
     """
+    sockets = f" ws://{host} wss://{host}" if host and not host.startswith("[") else ""  # CSP knows no IPv6
     always = "object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
-    if frontend == "none":
-        return f"default-src 'self'; img-src 'self' blob: data:; {always}"
+    if frontend != "comfyui":
+        return f"default-src 'self'; connect-src 'self'{sockets}; img-src 'self' blob: data:; {always}"
     digests = [
         base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
         for text in re.findall(r"<script(?![^>]*\bsrc=)[^>]*>(.*?)</script>", page, re.DOTALL)
@@ -93,7 +96,7 @@ def policy(frontend: str, page: str = "") -> str:
     return (
         f"default-src 'self'; script-src 'self' 'unsafe-eval' 'wasm-unsafe-eval' blob:{inline}; "
         "style-src 'self' 'unsafe-inline'; img-src 'self' blob: data:; media-src 'self' blob: data:; "
-        f"font-src 'self' data:; connect-src 'self' blob: data:; worker-src 'self' blob:; {always}"
+        f"font-src 'self' data:; connect-src 'self'{sockets} blob: data:; worker-src 'self' blob:; {always}"
     )
 
 
@@ -128,14 +131,17 @@ class Guard:
     ) -> None:
         self.settings, self.tokens = settings, tokens
         self.needs_token = needs_token(settings)
-        self._policy = policy(settings.frontend, page)
         self._requests, self._wrong = Buckets(clock), Buckets(clock)
 
         @lru_cache(maxsize=256)
         def is_ours(host: str) -> bool:
             return is_allowed_host(host, settings)
 
-        self._is_ours = is_ours
+        @lru_cache(maxsize=256)
+        def policy_at(host: str) -> str:
+            return policy(settings.frontend, page, host if is_ours(host) else "")
+
+        self._is_ours, self._policy_at = is_ours, policy_at
 
     def install(self, app: web.Application) -> None:
         """Puts the checks before the routes of an application, inside of what it has in front of them already."""
@@ -153,7 +159,8 @@ class Guard:
         for name, value in HEADERS.items():
             response.headers.setdefault(name, value)
         is_content = CONTENT.fullmatch(_bare(path_of(request))) is not None
-        response.headers.setdefault("Content-Security-Policy", CONTENT_POLICY if is_content else self._policy)
+        own = CONTENT_POLICY if is_content else self._policy_at(_host(request))
+        response.headers.setdefault("Content-Security-Policy", own)
         origin = request.headers.get("Origin", "")
         if self.settings.allowed_origins:
             response.headers.add("Vary", "Origin")

@@ -50,7 +50,7 @@ class History:
 
     async def page(
         self, *, statuses: Sequence[str] = (), search: str = "", client: str = "", name: str = "", limit: int = 50,
-        after: str | None = None, is_oldest_first: bool = False,
+        after: str | None = None, is_oldest_first: bool = False, is_by_turn: bool = False,
     ) -> Page:  # fmt: skip
         """Some runs, the newest first, without their graphs.
 
@@ -62,6 +62,7 @@ class History:
             limit: how many.
             after: `next` of the page before.
             is_oldest_first: the other way round.
+            is_by_turn: what runs, then what waits in the order in which it will; `after` counts from the first.
         """
         tests, values = ["1"], list[Any]()
         if statuses:
@@ -76,15 +77,19 @@ class History:
             values.append(word)
         way = ">" if is_oldest_first else "<"
         onward, place = (f" and seq {way} ?", [_cursor(after)]) if after else ("", [])
-        order = "asc" if is_oldest_first else "desc"
+        order = "seq asc" if is_oldest_first else "seq desc"
+        if is_by_turn:
+            onward, place, order = "", [], "status = 'running' desc, priority desc, number, seq"
+        skipped = _cursor(after) if after and is_by_turn else 0
 
         def find(database: sqlite3.Connection) -> Page:
             where = " and ".join(tests)
             total = database.execute(f"select count(*) from runs where {where}", values).fetchone()[0]
-            query = f"select {LISTED} from runs where {where}{onward} order by seq {order} limit ?"
-            rows = database.execute(query, [*values, *place, limit + 1]).fetchall()
+            query = f"select {LISTED} from runs where {where}{onward} order by {order} limit ? offset ?"
+            rows = database.execute(query, [*values, *place, limit + 1, skipped]).fetchall()
             records = [record_of(row, _files(database, row["id"])) for row in rows[:limit]]
-            return Page(records, str(rows[limit - 1]["seq"]) if len(rows) > limit else None, total)
+            last = skipped + limit if is_by_turn else rows[limit - 1]["seq"] if len(rows) > limit else 0
+            return Page(records, str(last) if len(rows) > limit else None, total)
 
         return await self._store.read(find)
 

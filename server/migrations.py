@@ -38,6 +38,7 @@ create table runs(
 create index runs_waiting on runs(status, priority desc, number, seq);
 create index runs_of_client on runs(status, client, number);
 create index runs_of_owner on runs(status, owner, number);
+create index runs_of_name on runs(name, status, seq);
 create index runs_finished on runs(finished);
 create table files(
     run text not null references runs(id) on delete cascade,
@@ -69,10 +70,31 @@ create table tokens(
     created real not null,
     used real
 ) without rowid;
+create table drafts(
+    revision integer primary key autoincrement,
+    owner text not null,
+    id text not null,
+    name text not null,
+    workflow text,
+    base text,
+    nodes integer not null,
+    modified real not null,
+    document text not null,
+    unique(owner, id)
+);
+create table versions(
+    id integer primary key autoincrement,
+    name text not null,
+    saved real not null,
+    nodes integer not null,
+    etag text not null,
+    document blob not null
+);
+create index versions_of_name on versions(name, id);
 create table facts(name text primary key, value text not null) without rowid
 """
 """`runs`: `graph` is the workflow as ComfyUI has it, `document` the whole of ours where there is more to it;
 `pictures` the texts that pictures carry besides, `words` what searches look at. `keys`: idempotency. `facts`: odd
-single values."""
+single values. `drafts`: no revision is given twice. `versions`: what own workflows were before a save or a delete."""
 
 MIGRATIONS = (FIRST,)

@@ -154,14 +154,14 @@ def paste_alpha(original: Path, mask: Path, target: Any, max_pixels: int) -> Non
         NotAPicture: one cannot be read, or they differ in size.
         TooLarge: one has too many pixels.
     """
-    from PIL import PngImagePlugin
+    from PIL import ImageOps, PngImagePlugin
 
     with opened(original, max_pixels, "the original") as first, opened(mask, max_pixels, "the mask") as second:
-        if first.size != second.size:
-            sizes = f"{second.size[0]} x {second.size[1]}, the original {first.size[0]} x {first.size[1]}"
+        colours = ImageOps.exif_transpose(_true_colours(first)).convert("RGBA")  # as it is seen when a mask is painted
+        if colours.size != second.size:
+            sizes = f"{second.size[0]} x {second.size[1]}, the original {colours.size[0]} x {colours.size[1]}"
             raise NotAPicture(f"the mask has {sizes}; send one of the same size")
         texts = PngImagePlugin.PngInfo()
-        colours = _true_colours(first).convert("RGBA")
         for key, text in getattr(first, "text", {}).items():
             texts.add_text(key, text)
         colours.putalpha(_true_colours(second).convert("RGBA").getchannel("A"))
@@ -176,7 +176,7 @@ def render_tag(path: Path, rendering: Rendering) -> str:
 
 
 def render(source: Path | BinaryIO, rendering: Rendering, max_pixels: int, name: str = "the file") -> bytes:
-    """A picture in another format, size or choice of channels; of several frames the first.
+    """A picture in another format, size or choice of channels, without metadata; of several frames the first.
 
     Raises:
         NotAPicture: it cannot be read.
@@ -199,6 +199,8 @@ def render(source: Path | BinaryIO, rendering: Rendering, max_pixels: int, name:
         else:
             keeps_alpha = rendering.channel == "rgba" and rendering.format != "jpeg" and frame.has_transparency_data
             frame = frame.convert("RGBA" if keeps_alpha else "RGB")
+        # Pillow writes some of what it read, such as comments; only colours go with the pixels
+        frame.info = {name: value for name, value in frame.info.items() if name == "icc_profile"}
         file = io.BytesIO()
         options: dict[str, Any] = {} if rendering.format == "png" else {"quality": rendering.quality}
         frame.save(file, format=rendering.format, **options)

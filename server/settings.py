@@ -18,7 +18,7 @@ class ServerSettings:
     Attributes:
         engine: folders, device and caches of the workers' sessions.
         host, port: where it listens; port 0 takes a free one.
-        frontend: what `/` shows: the page of the API, or ComfyUI's own web frontend from its package.
+        frontend: what `/` shows: our canvas, the page of the API, or ComfyUI's own web frontend from its package.
         wants_token: True when every client must show a token; always so when listening beyond this machine.
         allowed_hosts: further names that clients may reach it by, such as that of a proxy.
         allowed_origins: further origins whose pages may call it.
@@ -42,7 +42,7 @@ class ServerSettings:
     engine: Settings = field(default_factory=Settings)
     host: str = "127.0.0.1"
     port: int = 8188
-    frontend: Literal["none", "comfyui"] = "none"
+    frontend: Literal["canvas", "none", "comfyui"] = "canvas"
     wants_token: bool = False
     allowed_hosts: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()

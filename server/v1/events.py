@@ -76,6 +76,14 @@ async def follow_all(call: Call, *, query: StreamQuery) -> web.StreamResponse:
         subscription.close()
 
 
+def event_of(told: Told) -> dict[str, Any]:
+    """An event as clients are told it: no paths of this machine."""
+    event: dict[str, Any] = dict(told.event)
+    if "file" in event:
+        event["file"] = {name: value for name, value in event["file"].items() if name != "path"}
+    return event
+
+
 async def _of_run(call: Call, run: str, number: int) -> AsyncIterator[Told | None]:
     """Events after a number, the last one included; None now and then, so that the connection is seen to live.
 
@@ -140,9 +148,7 @@ async def _send(
     if told is None:
         await stream.write(b": beat\n\n")
         return
-    event: dict[str, Any] = dict(told.event)
-    if "file" in event:
-        event["file"] = {name: value for name, value in event["file"].items() if name != "path"}
+    event = event_of(told)
     if told.event["type"] == "NodePreview":
         if not with_previews or told.image is None:
             return

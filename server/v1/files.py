@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import sqlite3
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from aiohttp import web
 from pydantic import AwareDatetime, Field, ValidationError
 
-from server.bodies import CONTENT_TYPES, Form, file_answer, rendered_answer
+from server.bodies import CONTENT_TYPES, Form, file_answer, file_headers, rendered_answer
 from server.files import find
 from server.pictures import Rendering
+from server.plain import without_metadata
 from server.problems import Refusal, View, in_words, misfits
 from server.records import FileRecord
+from server.v1.conditions import tag_of
 from server.v1.forms import form_of, keep_picture
 from server.v1.models import PLAIN, File, file_of, file_url, moment
 from server.v1.operation import Answer, Call, operation
-from server.v1.reading import WHOLE, Body, Parameters
+from server.v1.reading import WHOLE, Body, Flag, Parameters
 
 OUTPUTS = (
     "select f.node, f.type, f.subfolder, f.filename, f.format, f.nbytes, f.position, r.id as run, r.created,"
@@ -89,6 +92,10 @@ class ViewQuery(Parameters):
         default=None, description="its longer side at most"
     )
     quality: Annotated[int, Field(ge=1, le=100), WHOLE] = Field(default=90, description="of webp and jpeg")
+    metadata: Flag = Field(
+        default=True, description="false leaves the workflow and all else but the pixels out of a PNG, WEBP or JPEG; "
+        "another format or size never has them",
+    )  # fmt: skip
 
 
 @operation("POST", "/v1/uploads", tag="files", scope="run", problems=(409, 507), form=UploadForm,
@@ -134,11 +141,21 @@ async def get_file(call: Call, *, path: FilePath, query: ViewQuery) -> web.Strea
     desk = call.service.desk
     place = await desk.do(find, desk.folders, path.path, path.type)
     if query.format is None and query.size is None:
-        return file_answer(place)
+        return file_answer(place) if query.metadata else await _plain(call, place)
     own = CONTENT_TYPES.get(place.suffix.lower(), "").removeprefix("image/")
     form: Any = query.format or (own if own in ("png", "webp", "jpeg") else "png")
     rendering = Rendering(form, query.quality, query.size)
     return await rendered_answer(call.request, place, rendering)
+
+
+async def _plain(call: Call, place: Path) -> web.Response:
+    """A picture as it is, without its metadata."""
+    body = await call.service.desk.do(without_metadata, place, call.service.settings.max_pixels)
+    tag = await call.service.desk.do(tag_of, body)
+    headers = {**file_headers(place.name), "ETag": tag}
+    if any(known.value in (tag.strip('"'), "*") for known in call.request.if_none_match or ()):
+        return web.Response(status=304, headers=headers)
+    return web.Response(body=body, content_type=CONTENT_TYPES.get(place.suffix.lower(), "image/*"), headers=headers)
 
 
 def _fields(form: Form) -> UploadForm:

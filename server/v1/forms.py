@@ -14,15 +14,19 @@ from server.v1.operation import Call
 
 
 @contextlib.asynccontextmanager
-async def form_of(call: Call) -> AsyncGenerator[Form]:
+async def form_of(call: Call, most: int | None = None) -> AsyncGenerator[Form]:
     """The form of a request; its files go at the end unless they were kept.
+
+    Args:
+        call: the request.
+        most: bytes that are taken, where that is less than the caller may send.
 
     Raises:
         Refusal: it is malformed.
         TooLarge: it has more bytes than the caller may send.
         StorageError: the disk is full or cannot be written.
     """
-    desk, limit = call.service.desk, call.request.client_max_size
+    desk, limit = call.service.desk, min(call.request.client_max_size, most or 1 << 62)
     async with contextlib.AsyncExitStack() as stack:
         try:
             folder = desk.folders.roots("input")[0]

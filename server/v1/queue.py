@@ -36,6 +36,7 @@ async def get_queue(call: Call) -> Queue:
 async def pause_queue(call: Call) -> Queue:
     """Begins no more runs; those that run go on. Holds over a restart."""
     await call.service.runs.pause(True)
+    call.service.feed.notify("QueueChanged")
     return await _queue(call)
 
 
@@ -45,6 +46,7 @@ async def resume_queue(call: Call) -> Queue:
     """Begins runs again."""
     await call.service.runs.pause(False)
     call.service.dispatcher.wake()
+    call.service.feed.notify("QueueChanged")
     return await _queue(call)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 from pydantic import ConfigDict, Field, RootModel, model_validator
@@ -55,6 +55,9 @@ class RunsQuery(Parameters):
     search: str = Field(default="", max_length=200, pattern=PLAIN, description="words, all of which occur in it")
     workflow: str = Field(default="", max_length=200, pattern=PLAIN, description="only runs of the workflow so named")
     client: str = Field(default="", max_length=200, pattern=PLAIN, description="only runs of this client")
+    order: Literal["newest", "turn"] = Field(
+        default="newest", description="turn: what runs, then what waits as it goes next; for those two statuses"
+    )
     limit: Annotated[int, Field(ge=1, le=PAGE), WHOLE] = 50
     cursor: str | None = Field(default=None, pattern=r"^[0-9]{1,18}$", description="`next` of the page before")
 
@@ -138,10 +141,10 @@ def submitted(ticket: Ticket) -> Reply:
 
 @operation("GET", "/v1/runs", tag="runs", scope="run", answers={200: Answer("A page of runs.", RunList)})
 async def list_runs(call: Call, *, query: RunsQuery) -> RunList:
-    """Lists runs, waiting ones and those of the history, the newest first."""
+    """Lists runs, waiting ones and those of the history, the newest first, or what waits in the order of its turn."""
     page = await call.service.runs.page(
         statuses=query.status, search=query.search, client=query.client, name=query.workflow, limit=query.limit,
-        after=query.cursor,
+        after=query.cursor, is_by_turn=query.order == "turn",
     )  # fmt: skip
     return RunList(runs=[summary_of(record) for record in page.records], total=page.total, next=page.next)
 
@@ -216,6 +219,7 @@ async def move_run(call: Call, *, path: RunPath, body: Move) -> Run:
         raise Refusal(
             "conflict", f"run {path.id} is {record.status}; only one that is queued can be moved", run=path.id
         )
+    call.service.feed.notify("QueueChanged")
     return await view(call, await record_of(call, path.id))
 
 
@@ -282,6 +286,7 @@ async def _forget(call: Call, wanted: list[str], *, with_files: bool) -> Deleted
     if not wanted:
         return Deleted(runs=0, files=0)
     files = await runs.delete(wanted)
+    call.service.feed.notify("QueueChanged")
     doomed = [file for file in dict.fromkeys(files) if with_files and not await runs.is_used(file)]
     number = await desk.do(_remove, desk.folders, doomed) if doomed else 0
     return Deleted(runs=len(wanted), files=number)

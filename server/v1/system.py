@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AwareDatetime, Field
 
 import nodegraph
+from server.auth import SCOPES, needs_token
 from server.problems import Refusal, View
 from server.v1.models import moment
 from server.v1.operation import Answer, Call, Reply, operation
@@ -41,6 +42,14 @@ class System(View):
     max_upload: int = Field(description="bytes of one request")
     max_pixels: int = Field(description="pixels of one picture")
     workers: list[Worker]
+
+
+class Me(View):
+    """Who is asking."""
+
+    name: str = Field(description="of the token; empty without one")
+    scope: Scope = Field(description="the widest it has")
+    needs_token: bool = Field(description="true where every client must show a token")
 
 
 class Freed(View):
@@ -104,6 +113,13 @@ async def get_system(call: Call) -> System:
         nodes=len(registry), memory=await service.desk.do(_memory), max_upload=service.settings.max_upload,
         max_pixels=service.settings.max_pixels, workers=workers,
     )  # fmt: skip
+
+
+@operation("GET", "/v1/me", tag="system", scope="run", answers={200: Answer("The caller.", Me)})
+async def get_me(call: Call) -> Me:
+    """Tells whose token the request came with, and what it may do."""
+    widest: Any = next(scope for scope in reversed(SCOPES) if call.caller.may(scope))
+    return Me(name=call.caller.name, scope=widest, needs_token=needs_token(call.service.settings))
 
 
 @operation("POST", "/v1/system/free", tag="system", scope="admin", answers={200: Answer("They were asked.", Freed)})

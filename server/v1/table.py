@@ -7,7 +7,22 @@ from pathlib import Path
 from aiohttp import web
 
 from server.service import service_of
-from server.v1 import catalog, events, files, functions, queue, runs, system, workflows
+from server.v1 import (
+    catalog,
+    drafts,
+    events,
+    files,
+    functions,
+    library,
+    live,
+    opening,
+    queue,
+    runs,
+    system,
+    versions,
+    weights,
+    workflows,
+)
 from server.v1.openapi import text_of
 from server.v1.operation import Handler, Operation, routes_of
 
@@ -21,12 +36,14 @@ PAGE = {
 OPERATIONS: tuple[Operation, ...] = (
     runs.submit_run, runs.list_runs, runs.delete_runs, runs.get_run, runs.move_run, runs.delete_run,
     runs.get_run_workflow, runs.get_run_trace, runs.wait_for_run, runs.cancel_run, runs.retry_run,
-    events.follow_run, events.follow_all,
-    queue.get_queue, queue.pause_queue, queue.resume_queue, workflows.list_workflows, workflows.get_workflow,
-    workflows.save_workflow, workflows.delete_workflow, workflows.get_workflow_schema, functions.run_workflow,
-    workflows.check_workflow, catalog.list_nodes, catalog.get_node, catalog.list_model_kinds, catalog.list_models,
-    files.upload_picture, files.list_outputs, files.get_file, system.get_system, system.free_memory,
-    system.list_tokens, system.create_token, system.delete_token,
+    events.follow_run, events.follow_all, live.open_socket, queue.get_queue, queue.pause_queue, queue.resume_queue,
+    library.list_workflows, workflows.get_workflow, workflows.save_workflow, workflows.delete_workflow,
+    workflows.get_workflow_schema, library.get_workflow_picture, versions.list_versions, versions.get_version,
+    functions.run_workflow, workflows.check_workflow, opening.open_file, drafts.list_drafts, drafts.get_draft,
+    drafts.save_draft, drafts.delete_draft, catalog.list_nodes, catalog.get_node, weights.list_model_kinds,
+    weights.list_models, weights.get_model_picture, weights.get_model, files.upload_picture, files.list_outputs,
+    files.get_file, system.get_system, system.get_me, system.free_memory, system.list_tokens, system.create_token,
+    system.delete_token,
 )  # fmt: skip
 
 

@@ -1,15 +1,14 @@
-"""The library of workflows: listed, read, saved so that nobody's save is lost, and described as functions."""
+"""The library of workflows: read, saved so that nobody's save is lost, and described as functions."""
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from aiohttp import web
-from pydantic import AwareDatetime, ConfigDict, Field, RootModel
+from pydantic import ConfigDict, Field, RootModel
 
 from nodegraph import describe
 from nodegraph.checks import problems_of
@@ -20,10 +19,13 @@ from nodegraph.spec import NodeSpec
 from nodegraph.workflow import Workflow, parsed, split_address
 from server.files import Draft, make_folder, place_of
 from server.problems import Refusal, View
-from server.v1.models import ETAG, Document, Problems, WorkflowName, WorkflowPath, faults_of, moment
+from server.v1.conditions import DeleteHeaders, ReadHeaders, SaveHeaders, compare, tag_of
+from server.v1.library import bare, own_folder
+from server.v1.models import Document, Problems, WorkflowName, WorkflowPath, faults_of
 from server.v1.operation import Answer, Call, Reply, operation
-from server.v1.reading import Body, Parameters
+from server.v1.reading import Body
 from server.v1.submission import open_workflow, read_document, workflow_of
+from server.v1.versions import Keep, keeper
 
 LARGEST = 64 << 20  # bytes of a document as it is saved
 TAGGED = {"ETag": "of the document; for If-Match and If-None-Match"}
@@ -33,22 +35,6 @@ PLACE = {
     "properties": {name: {"type": "string"} for name in ("filename", "subfolder", "type", "url")},
 }
 FILES = {"type": "object", "required": ["files"], "properties": {"files": {"type": "array", "items": PLACE}}}
-
-
-class WorkflowEntry(View):
-    """A workflow of the library."""
-
-    name: str
-    is_own: bool = Field(description="false for those that ship; saving one makes an own one of its name")
-    bytes: int
-    modified: AwareDatetime
-    url: str
-
-
-class WorkflowList(View):
-    """The library, by name."""
-
-    workflows: list[WorkflowEntry]
 
 
 class WorkflowDocument(RootModel[Document]):
@@ -79,35 +65,10 @@ class Check(Body):
     workflow: WorkflowName | Document
 
 
-class ReadHeaders(Parameters):
-    """What the client has."""
-
-    none_match: str | None = Field(default=None, alias="If-None-Match", max_length=1000)
-
-
-class SaveHeaders(Parameters):
-    """What the client believes to be there."""
-
-    match: Annotated[str | None, Field(alias="If-Match", max_length=200, pattern=ETAG)] = None
-    none_match: Annotated[str | None, Field(alias="If-None-Match", max_length=200, pattern=ETAG)] = None
-
-
-class DeleteHeaders(Parameters):
-    """What the client believes to be there."""
-
-    match: Annotated[str | None, Field(alias="If-Match", max_length=200, pattern=ETAG)] = None
-
-
 class NewDocument(RootModel[Document]):
     """A workflow to be saved."""
 
     model_config = ConfigDict(strict=True, defer_build=True)
-
-
-@operation("GET", "/v1/workflows", tag="workflows", scope="run", answers={200: Answer("The library.", WorkflowList)})
-async def list_workflows(call: Call) -> WorkflowList:
-    """Lists the workflows of the library."""
-    return await call.service.desk.do(_list, call.service.desk.folders)
 
 
 @operation("GET", "/v1/workflows/{name}", tag="workflows", scope="run", problems=(404,), answers={
@@ -117,7 +78,7 @@ async def list_workflows(call: Call) -> WorkflowList:
 async def get_workflow(call: Call, *, path: WorkflowPath, headers: ReadHeaders) -> web.StreamResponse:
     """Gives a workflow as it is saved."""
     text = await call.service.desk.do(_read, call.service.desk.folders, path.name)
-    tag = _tag(text)
+    tag = tag_of(text)
     if tag in (headers.none_match or "") or headers.none_match == "*":
         return web.Response(status=304, headers={"ETag": tag})
     return web.Response(body=text, content_type="application/json", headers={"ETag": tag, "Cache-Control": "no-cache"})
@@ -128,7 +89,7 @@ async def get_workflow(call: Call, *, path: WorkflowPath, headers: ReadHeaders) 
     201: Answer("It is saved; there was none.", Saved, headers=TAGGED | {"Location": "the workflow"}),
 })  # fmt: skip
 async def save_workflow(call: Call, *, path: WorkflowPath, headers: SaveHeaders, body: NewDocument) -> Reply:
-    """Saves a workflow.
+    """Saves a workflow; what was there is kept as a version.
 
     A draft with problems is saved too, and they are told. To replace one, send the ETag it had when it was read as
     `If-Match` (or `*`, to replace whatever is there); `If-None-Match: *` only makes a new one.
@@ -136,9 +97,11 @@ async def save_workflow(call: Call, *, path: WorkflowPath, headers: SaveHeaders,
     desk = call.service.desk
     session = await desk.session()
     workflow = await desk.do(read_document, body.root, session.registry)
-    tag, is_new = await desk.do(_save, desk.folders, path.name, workflow, headers)
+    keep = keeper(call, path.name)
+    tag, is_new = await desk.do(_save, desk.folders, path.name, workflow, headers, keep)
+    call.service.feed.notify("WorkflowsChanged")
     problems = await desk.do(_problems, workflow, session)
-    model = Saved(name=_bare(path.name), etag=tag, **dict(problems))
+    model = Saved(name=bare(path.name), etag=tag, **dict(problems))
     more = {"Location": call.request.rel_url.raw_path} if is_new else {}
     return Reply(model, 201 if is_new else 200, {"ETag": tag, **more})
 
@@ -146,8 +109,10 @@ async def save_workflow(call: Call, *, path: WorkflowPath, headers: SaveHeaders,
 @operation("DELETE", "/v1/workflows/{name}", tag="workflows", scope="edit", problems=(404, 409, 412, 507),
            answers={204: Answer("It is gone.")})  # fmt: skip
 async def delete_workflow(call: Call, *, path: WorkflowPath, headers: DeleteHeaders) -> Reply:
-    """Deletes an own workflow. One that ships under the same name is seen again."""
-    await call.service.desk.do(_delete, call.service.desk.folders, path.name, headers.match)
+    """Deletes an own workflow, which is kept as a version. One that ships under the same name is seen again."""
+    keep = keeper(call, path.name)
+    await call.service.desk.do(_delete, call.service.desk.folders, path.name, headers.match, keep)
+    call.service.feed.notify("WorkflowsChanged")
     return Reply(None, 204)
 
 
@@ -158,7 +123,7 @@ async def get_workflow_schema(call: Call, *, path: WorkflowPath) -> Interface:
     desk = call.service.desk
     session = await desk.session()
     workflow = await open_workflow(call, path.name)
-    return await desk.do(_interface, _bare(path.name), workflow, session)
+    return await desk.do(_interface, bare(path.name), workflow, session)
 
 
 @operation("POST", "/v1/check", tag="workflows", scope="run", problems=(404,),
@@ -178,29 +143,6 @@ def _problems(workflow: Workflow, session: Session) -> Problems:
     return faults_of(problems_of(workflow, session))
 
 
-def _bare(name: str) -> str:
-    return name.removesuffix(".json")
-
-
-def _list(folders: Folders) -> WorkflowList:
-    found: list[WorkflowEntry] = []
-    for name in folders.names("workflows"):
-        try:
-            path = folders.path("workflows", name)
-            status = path.stat()
-        except (OSError, FileProblem):  # it went meanwhile
-            continue
-        entry = _bare(name)
-        url = f"/v1/workflows/{entry.replace('%', '%25').replace('/', '%2F')}"
-        found.append(WorkflowEntry(name=entry, is_own=path.is_relative_to(_own(folders)), bytes=status.st_size,
-                                   modified=moment(status.st_mtime), url=url))  # fmt: skip
-    return WorkflowList(workflows=found)
-
-
-def _own(folders: Folders) -> Path:
-    return folders.home / "workflows"
-
-
 def _read(folders: Folders, name: str) -> bytes:
     """The text of a workflow, which is JSON.
 
@@ -209,7 +151,7 @@ def _read(folders: Folders, name: str) -> bytes:
         WorkflowError: the file is no JSON.
     """
     try:
-        text = folders.path("workflows", f"{_bare(name)}.json").read_bytes()
+        text = folders.path("workflows", f"{bare(name)}.json").read_bytes()
     except OSError as error:
         raise FileProblem(f"workflow {name!r} cannot be read: {error.strerror or type(error).__name__}") from error
     if not isinstance(parsed(text), dict):
@@ -217,13 +159,9 @@ def _read(folders: Folders, name: str) -> bytes:
     return text.removeprefix(b"\xef\xbb\xbf")
 
 
-def _tag(text: bytes) -> str:
-    return f'"{hashlib.blake2b(text, digest_size=12).hexdigest()}"'
-
-
 def _tag_now(folders: Folders, name: str) -> str | None:
     try:
-        return _tag(_read(folders, name))
+        return tag_of(_read(folders, name))
     except FileProblem:
         return None
     except WorkflowError:
@@ -236,54 +174,37 @@ def _lock(_home: Path) -> threading.Lock:
     return threading.Lock()
 
 
-def _save(folders: Folders, name: str, workflow: Workflow, headers: SaveHeaders) -> tuple[str, bool]:
+def _save(folders: Folders, name: str, workflow: Workflow, headers: SaveHeaders, keep: Keep) -> tuple[str, bool]:
     """Writes a workflow -> its tag, and whether there was none of that name."""
     text = workflow.dumps().encode()
-    place = place_of(f"{_bare(name)}.json")
-    folder = make_folder(_own(folders), place.folders)
+    place = place_of(f"{bare(name)}.json")
+    folder = make_folder(own_folder(folders), place.folders)
     draft = Draft(folder, LARGEST)
     try:
         draft.write(text)
         draft.finish()
         with _lock(folders.home):
             now = _tag_now(folders, name)
-            _compare(name, now, headers.match, headers.none_match)
+            compare(f"workflow {name!r}", now, headers)
+            old = folder / place.name
+            if old.is_file():
+                keep(old.read_bytes(), old.stat().st_mtime)
             draft.take(folder, place.name, "replace")
     finally:
         draft.drop()
-    return _tag(text), now is None
+    return tag_of(text), now is None
 
 
-def _compare(name: str, now: str | None, match: str | None, none_match: str | None) -> None:
-    """Refuses to replace what the client has not seen."""
-    match = _plain(match)
-    if none_match is not None and now is not None and none_match in ("*", now):
-        raise Refusal("stale", f"there is a workflow {name!r} already; choose another name, or send If-Match")
-    if match is not None and now is None:
-        raise Refusal("stale", f"there is no workflow {name!r} any more; send no If-Match to make it")
-    if match not in (None, "*", now):
-        raise Refusal("stale", f"workflow {name!r} was changed meanwhile; read it again, merge, and send its new ETag")
-    if match is None and now is not None:
-        raise Refusal(
-            "unconditional", f"there is a workflow {name!r}; send the ETag you read in If-Match, or If-Match: *"
-        )
-
-
-def _plain(tag: str | None) -> str | None:
-    """A tag as it was given out: a proxy that compresses answers marks it as weak."""
-    return tag and tag.removeprefix("W/")
-
-
-def _delete(folders: Folders, name: str, match: str | None) -> None:
+def _delete(folders: Folders, name: str, match: str | None, keep: Keep) -> None:
     with _lock(folders.home):
         now = _tag_now(folders, name)
-        path = folders.path("workflows", f"{_bare(name)}.json") if now else None
+        path = folders.path("workflows", f"{bare(name)}.json") if now else None
         if path is None:
             raise FileProblem(f"there is no workflow {name!r}; GET /v1/workflows lists them")
-        if _plain(match) not in (None, "*", now):
-            raise Refusal("stale", f"workflow {name!r} was changed meanwhile; read it again, and send its new ETag")
-        if not path.is_relative_to(_own(folders)):
+        compare(f"workflow {name!r}", now, SaveHeaders.model_validate({"If-Match": match or "*"}))
+        if not path.is_relative_to(own_folder(folders)):
             raise Refusal("conflict", f"workflow {name!r} ships with a package and cannot be deleted here")
+        keep(path.read_bytes(), path.stat().st_mtime)
         path.unlink()
 
 

@@ -37,9 +37,8 @@ def ask(settings, *paths):
 
 
 def test_health_readiness_and_the_front_page(tmp_path):
-    health, ready, front, page, metrics = ask(
-        settings_for(tmp_path), "/healthz", "/readyz", "/", "/v1/docs", "/metrics"
-    )
+    settings = replace(settings_for(tmp_path), frontend="none")
+    health, ready, front, page, metrics = ask(settings, "/healthz", "/readyz", "/", "/v1/docs", "/metrics")
     assert (health[0], health[2]) == (200, '{"status": "ok"}')
     assert (ready[0], ready[2]) == (200, '{"status": "ready", "missing": []}')
     assert (front[0], front[1]["Location"]) == (302, "/v1/docs")
@@ -80,13 +79,40 @@ def test_a_frontend_that_is_not_installed_is_told_with_its_package(monkeypatch, 
     assert frontend_folder(settings_for(tmp_path)) is None
 
 
-def test_a_frontend_is_served_with_its_files(monkeypatch, tmp_path):
+def test_the_canvas_is_what_is_shown_unless_something_else_is_asked_for(monkeypatch, tmp_path):
+    folder = tmp_path / "web"
+    folder.mkdir()
+    (folder / "index.html").write_text("<html><head></head></html>")
+    (folder / "app.js").write_text("start();")
+    monkeypatch.setattr(module, "canvas_folder", lambda: folder)
+    index, form, script, outside = ask(
+        settings_for(tmp_path / "home"), "/", "/form/text_to_image", "/web/app.js", "/web/missing.js"
+    )
+    assert index[0] == form[0] == 200 and index[2] == form[2]
+    assert '<link rel="modulepreload" href="/web/app.js">' in index[2]
+    host = index[1]["Content-Security-Policy"].partition("ws://")[2].partition(" ")[0]
+    assert host.startswith("127.0.0.1:")
+    assert (script[0], script[2]) == (200, "start();")
+    assert outside[0] == 404 and outside[1]["Content-Type"].startswith("application/json")
+
+
+def test_without_its_files_the_canvas_is_not_served_at_all(monkeypatch, tmp_path):
+    def missing():
+        raise NodegraphError("the canvas is not there")
+
+    monkeypatch.setattr(module, "canvas_folder", missing)
+    with pytest.raises(NodegraphError, match="not there"):
+        asyncio.run(make_app(settings_for(tmp_path)))
+
+
+def test_comfyuis_frontend_is_served_with_its_files(monkeypatch, tmp_path):
     static = tmp_path / "package" / "static"
     (static / "assets").mkdir(parents=True)
     (static / "index.html").write_text("<html><script>start()</script></html>")
     (static / "assets" / "a.js").write_text("start = 1")
     monkeypatch.setattr(module, "frontend_folder", lambda settings: static)
-    index, script, outside = ask(settings_for(tmp_path / "home"), "/", "/assets/a.js", "/assets/%2e%2e/%2e%2e/secret")
+    settings = replace(settings_for(tmp_path / "home"), frontend="comfyui")
+    index, script, outside = ask(settings, "/", "/assets/a.js", "/assets/%2e%2e/%2e%2e/secret")
     assert (index[0], index[2], index[1]["Cache-Control"]) == (200, (static / "index.html").read_text(), "no-cache")
     assert (script[0], script[2]) == (200, "start = 1")
     assert outside[0] in (403, 404)

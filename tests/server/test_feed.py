@@ -169,3 +169,17 @@ def test_a_run_with_the_id_of_one_that_was_forgotten_begins_anew(monkeypatch):
     feed.begin("b", 1)
     feed.end("b")
     assert [told.event["type"] for told in feed.so_far("a")] == ["RunQueued"]
+
+
+def test_what_else_changes_only_watchers_are_told_and_one_alone_where_it_is_one_s_own():
+    async def main():
+        feed = Feed(Kept())
+        plain, ann, bob = feed.follow(), feed.follow(watcher="ann"), feed.follow(watcher="bob")
+        feed.notify("QueueChanged")
+        feed.notify("DraftsChanged", "ann", id="a")
+        for subscription in (plain, ann, bob):
+            subscription.close()
+        return [await all_of(subscription) for subscription in (plain, ann, bob)]
+
+    plain, ann, bob = asyncio.run(main())
+    assert plain == [] and ann == [("", "QueueChanged"), ("", "DraftsChanged")] and bob == ann[:1]

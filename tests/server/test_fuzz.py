@@ -66,10 +66,11 @@ KINDS = one_of([
     "application/problem+json", "application/json, text/html", "*/*",
 ])  # fmt: skip
 CODINGS = st.sampled_from(["identity", "gzip", "deflate", "br", "zstd", "gzip, gzip", "x", "compress", ""])
+ODD_TAGS = st.sampled_from(["*", '"1"', 'W/"2"', '""', "1", '"', '"1", "2"', "\u0661", "x" * 300])
 POSTS = st.sampled_from([
     "/prompt", "/api/prompt", "/v1/runs", "/v1/check", "/queue", "/history", "/interrupt", "/free", "/settings",
     "/settings/x", "/v1/tokens", "/v1/workflows/none/run", "/v1/uploads", "/upload/image", "/login", "/logout",
-    "/users", "/api/jobs", "/userdata/f.json",
+    "/users", "/api/jobs", "/userdata/f.json", "/v1/open",
 ])  # fmt: skip
 
 
@@ -127,6 +128,18 @@ def test_a_document_with_anything_in_it_is_answered(live, body):
 def test_an_editor_file_with_anything_in_it_is_answered(live, document):
     body = text_of({"workflow": document})
     assert live.ask("POST", "/v1/check", body, Content_Type="application/json")[0] in (200, 400, 404, 422)
+    form = (
+        b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n' + text_of(document) + b"\r\n--x--"
+    )
+    assert live.ask("POST", "/v1/open", form, Content_Type="multipart/form-data; boundary=x")[0] in (200, 422)
+
+
+@many(40)
+@given(body=broken({"name": "a", "workflow": "b", "base": '"c"', "document": DOCUMENT}), match=ODD_TAGS)
+def test_a_draft_with_anything_in_it_is_answered(live, body, match):
+    status, _ = live.ask("PUT", "/v1/drafts/a", text_of(body), Content_Type="application/json", If_Match=match)
+    assert status in (200, 201, 400, 412, 422)
+    assert live.ask("GET", "/v1/drafts/a")[0] in (200, 404)
 
 
 @many(150)
@@ -175,7 +188,7 @@ def test_the_parser_takes_an_editor_file_or_says_why_not(text):
 
 def test_the_editor_file_that_is_broken_here_is_a_good_one():
     assert sorted(node.class_type for node in Workflow.of(from_editor(EDITOR, REGISTRY.get)).nodes.values()) == [
-        "EmptyImage", "ImageInvert", "SaveImage",
+        "EmptyImage", "ImageInvert", "Reroute", "SaveImage",
     ]  # fmt: skip
 
 
@@ -246,7 +259,7 @@ NAMES = st.sampled_from([  # not Expect: where it is no UTF-8, aiohttp fails bef
 ])  # fmt: skip
 GETS = st.sampled_from([
     "/healthz", "/view?filename=p_00001_.txt", "/v1/files/output/p_00001_.txt", "/object_info",
-    "/v1/workflows/text_to_image",
+    "/v1/workflows/text_to_image", "/web/app.js", "/v1/socket", "/v1/nodes?detail=true",
     "/ws", "/v1/docs", "/queue", "/v1/runs", "/login", "/", "/metrics", "/v1/openapi.json", "/history?max_items=1",
 ])  # fmt: skip
 

@@ -85,7 +85,8 @@ def forms(draw):
     )
 
 
-UPLOADS = st.sampled_from(["/upload/image", "/upload/mask", "/v1/uploads", "/v1/workflows/text_to_image/run"])
+UPLOADS = st.sampled_from(["/upload/image", "/upload/mask", "/v1/uploads", "/v1/workflows/text_to_image/run",
+                          "/v1/open"])  # fmt: skip
 BOUNDARIES = one_of(["x", "x", "x", "x", '"x"', "y", "", "x" * 100, "\xff", '"', "x; boundary=y"])
 
 
@@ -116,6 +117,10 @@ def test_any_picture_is_shown_or_refused(live, content, query):
     live.ask("GET", f"/view?filename=bitten.png&type=input{quote(query, safe='&=')}")
     size = {"": "", "&size=0": "?size=0"}.get(query, "?format=webp&size=20")
     live.ask("GET", f"/v1/files/input/bitten.png{size}")
+    live.ask("GET", "/v1/files/input/bitten.png?metadata=false")
+    live.ask(
+        "POST", "/v1/open", b'{"file": {"type": "input", "filename": "bitten.png"}}', Content_Type="application/json"
+    )
     mask = part("image", content, "m.png") + part("original_ref", b'{"filename": "bitten.png", "type": "input"}')
     live.ask("POST", "/upload/mask", mask + b"--x--\r\n", Content_Type="multipart/form-data; boundary=x")
 
@@ -179,6 +184,8 @@ PLACES = st.sampled_from([
     "GET /v1/models/{}", "GET /v1/nodes/{}", "DELETE /v1/tokens/{}", "GET /api/jobs/{}", "GET /workflow_templates/{}",
     "GET /login?next={}", "GET /v1/outputs?search={}", "GET /v1/runs?search={}", "GET /ws?clientId={}",
     "GET /extensions/{}",
+    "GET /v1/models/loras/{}", "GET /v1/models/checkpoints/{}/picture", "GET /v1/workflows/{}/picture",
+    "GET /v1/workflows/{}/versions", "PUT /v1/drafts/{}", "GET /v1/drafts/{}",
 ])  # fmt: skip
 
 

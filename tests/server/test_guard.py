@@ -220,10 +220,25 @@ def test_files_of_users_are_shown_in_a_sandbox(tmp_path):
     assert "default-src 'none'" in found
 
 
-def test_our_pages_run_no_inline_script():
-    found = policy("none")
+@pytest.mark.parametrize("frontend", ["canvas", "none"])
+def test_our_pages_run_no_inline_script(frontend):
+    found = policy(frontend)
     assert found.startswith("default-src 'self';")
     assert "unsafe" not in found
+    assert "connect-src 'self';" in found
+
+
+def test_a_page_may_open_sockets_to_the_server_by_the_name_it_has_there(tmp_path):
+    async def work(place):
+        hosts = ["localhost:8188", "127.0.0.1:8188", "[::1]:8188", "evil.example", "localhost; script-src *"]
+        found = [await place.ask("GET", "/whoami", headers={"Host": host}) for host in hosts]
+        policies = [answer.headers["Content-Security-Policy"] for answer in found]
+        return [text.partition("connect-src ")[2].partition(";")[0] for text in policies]
+
+    assert going(work, tmp_path) == [
+        "'self' ws://localhost:8188 wss://localhost:8188", "'self' ws://127.0.0.1:8188 wss://127.0.0.1:8188",
+        "'self'", "'self'", "'self'",
+    ]  # fmt: skip
 
 
 def test_comfyuis_frontend_may_do_what_it_needs_and_run_only_its_own_inline_scripts(tmp_path):
@@ -240,7 +255,9 @@ def test_comfyuis_frontend_may_do_what_it_needs_and_run_only_its_own_inline_scri
     assert parts["frame-ancestors"] == "'none'"
 
     async def work(place):
-        return (await place.ask("GET", "/whoami")).headers["Content-Security-Policy"]
+        answer = await place.ask("GET", "/whoami")
+        host = place.own.removeprefix("http://")
+        return answer.headers["Content-Security-Policy"].replace(f" ws://{host} wss://{host}", "")
 
     assert going(work, tmp_path, page, frontend="comfyui") == found
 

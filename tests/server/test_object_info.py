@@ -102,7 +102,7 @@ def test_all_node_types_are_told_as_json_and_each_kind_of_file_is_listed_once():
         return files(kind)
 
     found = object_info(OURS.values(), names)
-    assert list(found) == list(OURS)
+    assert list(found) == [name for name in OURS if name != "Reroute"]  # the frontend has one of its own
     assert sorted(asked) == sorted(set(asked))
     assert json.loads(json.dumps(found, allow_nan=False)) == found
 

@@ -198,6 +198,16 @@ def test_a_mask_of_another_size_is_refused(tmp_path: Path) -> None:
         paste_alpha(original, mask, io.BytesIO(), LIMIT)
 
 
+def test_a_mask_painted_over_a_turned_photo_fits_it_as_it_is_seen(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by a quarter
+    original = written(tmp_path, encoded("JPEG", (40, 30), exif=exif), "photo.jpg")
+    file = io.BytesIO()
+    paste_alpha(original, written(tmp_path, encoded("PNG", (30, 40), "RGBA"), "mask.png"), file, LIMIT)
+    made = opened(file.getvalue())
+    assert made.size == (30, 40) and 0x0112 not in made.getexif()
+
+
 def test_a_thumbnail_is_made_once_until_the_picture_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[Path] = []
     before = pictures.render

@@ -1,6 +1,6 @@
 """The server keeps to its OpenAPI document, whatever is sent: schemathesis against `nodegraph serve` and its worker.
 
-Left out are `/v1/events`, which never ends, and the events of a run that is not over.
+Left out are `/v1/events`, which never ends, `/v1/socket`, and the events of a run that is not over.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ checks.negative_data_rejection.enabled = false
 FOUND = (
     "GET /v1/runs/{id}", "GET /v1/runs/{id}/events", "GET /v1/runs/{id}/wait", "GET /v1/runs/{id}/workflow",
     "POST /v1/runs/{id}/cancel", "GET /v1/workflows/{name}", "GET /v1/workflows/{name}/schema",
-    "PUT /v1/workflows/{name}", "POST /v1/workflows/{name}/run", "GET /v1/nodes/{name}", "GET /v1/models/{kind}",
-    "GET /v1/files/{type}/{path}",
+    "PUT /v1/workflows/{name}", "GET /v1/workflows/{name}/versions", "GET /v1/workflows/{name}/versions/{id}",
+    "POST /v1/workflows/{name}/run", "GET /v1/nodes/{name}", "GET /v1/models/{kind}", "GET /v1/models/{kind}/{name}",
+    "GET /v1/drafts/{id}", "GET /v1/files/{type}/{path}",
 )  # fmt: skip
 DOCUMENT = {
     "nodegraph": 1,
@@ -68,12 +69,18 @@ def known(server):
     status, run = server.ask("GET", f"/v1/runs/{run['id']}/wait?timeout={PATIENCE:g}")
     assert (status, run["status"]) == (200, "success"), run
     assert server.ask("PUT", "/v1/workflows/known", DOCUMENT)[0] == 201
+    assert server.ask("DELETE", "/v1/workflows/known")[0] == 204
+    assert server.ask("PUT", "/v1/workflows/known", DOCUMENT)[0] == 201
+    status, versions = server.ask("GET", "/v1/workflows/known/versions")
+    assert server.ask("PUT", "/v1/drafts/known", {"document": DOCUMENT})[0] == 201
     file = run["files"][0]
     return {
         "runs": {"id": run["id"]},
         "events": {"id": run["id"]},
-        "workflows": {"name": "known"},
-        "catalog": {"name": "Word", "kind": "checkpoints"},
+        "workflows": {"name": "known", "id": versions["versions"][0]["id"]},
+        "drafts": {"id": "known"},
+        "catalog": {"name": "Word"},
+        "models": {"kind": "checkpoints", "name": "starter.safetensors"},
         "files": {"type": file["type"], "path": file["filename"]},
     }
 
@@ -85,7 +92,9 @@ def statuses(server):
     return set(re.findall(r'nodegraph_http_requests_total\{method="(.*)",route="(.*)",status="(.*)"\}', figures))
 
 
-@pytest.mark.parametrize("tags", [("runs", "workflows", "catalog", "files"), ("queue", "system", "tokens")])
+@pytest.mark.parametrize(
+    "tags", [("runs", "workflows", "catalog", "files"), ("queue", "drafts", "models", "system", "tokens")]
+)
 def test_strange_requests_get_only_documented_answers(server, tmp_path, tags):
     told = hold(
         server, tmp_path, "--phases", "examples,coverage,fuzzing,stateful", "--max-examples", "20",

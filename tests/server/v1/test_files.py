@@ -7,7 +7,7 @@ import io
 
 import aiohttp
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from tests.server.v1.serving import png, served
 
@@ -128,5 +128,28 @@ def test_outputs_are_listed_once_each_by_page_run_and_words(tmp_path):
             _, same = await api.ask("GET", "/v1/outputs")
             assert [(file["run"], file["filename"]) for file in same["outputs"]] == [(runs[2], "same.png")]
             assert (await api.ask("GET", "/v1/outputs?cursor=x"))[0] == 422
+
+    asyncio.run(story())
+
+
+def test_a_picture_is_given_without_its_workflow(tmp_path):
+    carried, file = PngImagePlugin.PngInfo(), io.BytesIO()
+    carried.add_text("prompt", "the secret prompt")
+    Image.new("RGB", (40, 20), (255, 0, 0)).save(file, "PNG", pnginfo=carried)
+
+    async def story():
+        async with served(tmp_path) as api:
+            (tmp_path / "output").mkdir()
+            (tmp_path / "output/a.png").write_bytes(file.getvalue())
+            (tmp_path / "output/a.txt").write_text("text")
+            _, whole = await api.ask("GET", "/v1/files/output/a.png?metadata=true")
+            assert b"secret" in whole
+            for query in ("metadata=false", "format=png", "format=png&metadata=true", "size=32"):
+                status, headers, body = await api.whole("GET", f"/v1/files/output/a.png?{query}")
+                assert (status, headers["Content-Type"], b"secret" in body) == (200, "image/png", False), query
+                again = {"If-None-Match": headers["ETag"]}
+                assert (await api.ask("GET", f"/v1/files/output/a.png?{query}", headers=again))[0] == 304
+            status, problem = await api.ask("GET", "/v1/files/output/a.txt?metadata=false")
+            assert status == 422 and "is not a picture" in problem["detail"]
 
     asyncio.run(story())

@@ -113,6 +113,23 @@ def test_waiting_runs_are_moved_paused_and_cancelled(tmp_path):
     asyncio.run(story())
 
 
+def test_runs_are_listed_in_the_order_of_their_turn(tmp_path):
+    async def story():
+        async with served(tmp_path) as api:
+            first, second, third, fourth = [await api.submit() for _ in range(4)]
+            await api.service.runs.lease("test")
+            await api.ask("PATCH", f"/v1/runs/{fourth}", json={"priority": 5})
+            await api.ask("PATCH", f"/v1/runs/{third}", json={"position": 0})
+            query = "/v1/runs?order=turn&status=queued&status=running&limit=3"
+            _, page = await api.ask("GET", query)
+            assert ([run["id"] for run in page["runs"]], page["total"]) == ([first, fourth, third], 4)
+            _, rest = await api.ask("GET", f"{query}&cursor={page['next']}")
+            assert ([run["id"] for run in rest["runs"]], rest["next"]) == ([second], None)
+            assert (await api.ask("GET", "/v1/runs?order=oldest"))[0] == 422
+
+    asyncio.run(story())
+
+
 def test_a_failed_run_tells_why_and_is_run_again_as_a_new_one(tmp_path):
     async def story():
         async with served(tmp_path) as api:

@@ -44,3 +44,15 @@ def test_tokens_are_made_listed_without_their_secrets_and_taken_away(tmp_path):
             assert (await api.ask("DELETE", "/v1/tokens/ci", headers=admin))[0] == 404
 
     asyncio.run(story())
+
+
+def test_a_caller_is_told_who_it_is_and_what_it_may_do(tmp_path):
+    async def story():
+        async with served(tmp_path) as api:
+            assert (await api.ask("GET", "/v1/me"))[1] == {"name": "", "scope": "admin", "needs_token": False}
+        async with served(tmp_path, wants_token=True) as api:
+            token = {"Authorization": f"Bearer {await api.service.tokens.create('ann', ['run', 'edit'])}"}
+            _, found = await api.ask("GET", "/v1/me", headers=token)
+            assert found == {"name": "ann", "scope": "edit", "needs_token": True}
+
+    asyncio.run(story())
