@@ -56,6 +56,20 @@ def test_a_switch_runs_one_branch_and_an_edit_of_the_other_runs_nothing(session)
     assert run(session, nodes, "x") == (20, ["s"])
 
 
+def test_a_reroute_takes_any_link_and_never_runs(session):
+    spec = session.registry.specs["Reroute"]
+    assert (spec.title, spec.category, [(item.port, item.literal) for item in spec.inputs]) == (
+        "Reroute", "utils", [("*", None)]
+    )  # fmt: skip
+    assert [output.port for output in spec.outputs] == ["*"]
+    nodes = {
+        "a": {"class_type": "Double", "inputs": {"n": 1}},
+        "r": {"class_type": "Reroute", "inputs": {"value": ["a", 0]}},
+        "x": {"class_type": "Double", "inputs": {"n": ["r", 0]}},
+    }
+    assert run(session, nodes, "x") == (4, ["a", "x"])
+
+
 def test_repeat_applies_a_workflow_over_and_over(session):
     nodes = {
         "a": {"class_type": "Double", "inputs": {"n": 1}},
