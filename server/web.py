@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import posixpath
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +29,9 @@ LEVEL = 9
 INDEX, START = "index.html", "app.js"
 COMMENT = re.compile(rb"^[ \t]*/\*(?:(?!\*/).)*\*/[ \t]*$", re.MULTILINE | re.DOTALL)
 """A comment that has its lines to itself."""
+INLINE_COMMENT = re.compile(rb"/\*\* @(?:(?!\*/).)*\*/ ?", re.DOTALL)
+"""A type in the middle of a line."""
+SHEET = re.compile(rb"""^@import "([\w./-]+\.css)";$""", re.MULTILINE)
 IMPORT = re.compile(r"""^(?:import|export)\s(?:[^'";]*?\sfrom\s*)?["'](\.[^"']+)["']""", re.MULTILINE)
 
 
@@ -59,7 +63,7 @@ class Canvas:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder.resolve()
-        self._pages: dict[str, tuple[tuple[int, int], Page]] = {}
+        self._pages: dict[str, tuple[list[tuple[Path, int, int]], Page]] = {}
         self._index: tuple[str, list[str], Page] | None = None
 
     def routes(self) -> list[web.RouteDef]:
@@ -77,14 +81,22 @@ class Canvas:
             inside = path.relative_to(self._folder).as_posix()
             if not _is_served(inside) or not path.is_file():
                 return None
-            status = path.stat()
-            state = (status.st_mtime_ns, status.st_size)
             known = self._pages.get(inside)
-            if known is None or known[0] != state:
-                known = self._pages[inside] = (state, _page(inside, path.read_bytes()))
+            if known is None or known[0] != _state(part for part, *_ in known[0]):
+                known = self._pages[inside] = self._made(path, inside)
         except (OSError, ValueError):  # ValueError: a place outside, or no name at all, such as one with a NUL
             return None
         return known[1]
+
+    def _made(self, path: Path, inside: str) -> tuple[list[tuple[Path, int, int]], Page]:
+        """A page, with when its files were changed; a style sheet has those that it imports in place of the imports."""
+        body, parts = path.read_bytes(), [path]
+        if path.suffix == ".css":
+            parts += [path.parent / name.decode() for name in SHEET.findall(body)]
+        state = _state(parts)
+        if len(parts) > 1:
+            body = SHEET.sub(lambda found: (path.parent / found.group(1).decode()).read_bytes(), body)
+        return state, _page(inside, body)
 
     def index(self) -> Page | None:
         """The front page, which tells the browser all modules that it will need, so that none waits for another."""
@@ -129,6 +141,10 @@ def canvas_folder() -> Path:
     return folder
 
 
+def _state(parts: Iterable[Path]) -> list[tuple[Path, int, int]]:
+    return [(part, (status := part.stat()).st_mtime_ns, status.st_size) for part in parts]
+
+
 def _is_served(name: str) -> bool:
     if "node_modules" in name.split("/"):
         return False
@@ -154,7 +170,7 @@ def _bare(name: str, body: bytes) -> bytes:
     """A script or style of ours without its comments, its lines where they were: a quarter is not sent."""
     if name.startswith("vendor/") or not name.endswith((".js", ".css")):
         return body
-    return COMMENT.sub(lambda found: b"\n" * found.group().count(b"\n"), body)
+    return INLINE_COMMENT.sub(b"", COMMENT.sub(lambda found: b"\n" * found.group().count(b"\n"), body))
 
 
 def _answer(request: web.Request, page: Page | None) -> web.Response:

@@ -78,6 +78,7 @@ class Window:
         """Opens the canvas, and waits until a graph is drawn -> the page."""
         self.page.goto(self.address + path)
         self.page.wait_for_selector(".node, .empty-canvas")
+        self.page.wait_for_selector("html[data-ready]", state="attached")
         return self.page
 
     def node(self, title: str) -> Any:

@@ -115,12 +115,24 @@ def test_it_is_compressed_for_those_who_take_that(folder, accepted, is_packed):
 
 def test_comments_on_lines_of_their_own_are_not_sent_and_lines_stay_where_they_are(folder):
     code = "/* cast */ const a = 1; /* why */\nconst b = `/* text */`; // c\n"
-    change(folder / "app.js", "/** Begins.\n *\n * More. */\n" + code * 40 + "  /* one */\nend();\n")
+    typed = "const c = (/** @type {any} */ a) => a;\n"
+    change(folder / "app.js", "/** Begins.\n *\n * More. */\n" + code * 40 + "  /* one */\nend();\n" + typed)
     change(folder / "vendor/flow.js", "/*! MIT */\n" * 40)
     packed = {"Accept-Encoding": "gzip"}
     (_, _, sent), (_, _, vendor) = ask(folder, ("/web/app.js", packed), ("/web/vendor/flow.js", packed))
-    assert gzip.decompress(sent).decode() == "\n\n\n" + code * 40 + "\nend();\n"
+    assert gzip.decompress(sent).decode() == "\n\n\n" + code * 40 + "\nend();\nconst c = (a) => a;\n"
     assert gzip.decompress(vendor).decode() == "/*! MIT */\n" * 40
+
+
+def test_a_style_sheet_is_sent_with_those_it_imports_and_follows_them(folder):
+    change(folder / "style/index.css", '@import "app.css";\n@import "../vendor/flow.css";\n')
+    change(folder / "vendor/flow.css", "a {}\n")
+    assert ask(folder, ("/web/style/index.css", PLAIN))[0][2].decode() == FILES["style/app.css"] + "\na {}\n\n"
+    canvas = Canvas(folder)
+    before = canvas.page("style/index.css")
+    change(folder / "vendor/flow.css", "b {}\n", seconds=2_000_000_000)
+    after = canvas.page("style/index.css")
+    assert (before.body[-5:], after.body[-5:]) == (b"a {}\n\n"[-5:], b"b {}\n\n"[-5:]) and before.tag != after.tag
 
 
 def test_what_compression_would_make_longer_is_sent_as_it_is(folder):

@@ -1,22 +1,36 @@
 /** The graph of a tab: nodes and wires, moved and drawn with mouse, touch and keys. */
 
 import {
-  Background, MiniMap, ReactFlow, ReactFlowProvider, SelectionMode, applyNodeChanges, html, useCallback, useEffect,
-  useMemo, useReactFlow, useRef, useState,
+  Background, Panel, ReactFlow, ReactFlowProvider, SelectionMode, createStore, html, useCallback, useEffect, useMemo, useReactFlow, useStore, useStoreApi, useState,
 } from "../vendor/flow.js";
-import { connect, move, remove, setInput } from "../graph/document.js";
 import { GRID } from "../graph/geometry.js";
-import { misfit } from "../graph/ports.js";
 import { useApp, useAppState, useTab } from "../state/use.js";
-import { flowEdges, flowNodes } from "./flow.js";
-import { GraphNode } from "./Node.js";
+import { useGraph } from "./derived.js";
+import { DraftWire } from "./Draft.js";
+import { useGestures } from "./gestures.js";
+import { GroupFrame } from "./Group.js";
+import { Minimap } from "./Minimap.js";
+import { FarContext, GraphNode } from "./Node.js";
+import { NoteCard } from "./Note.js";
+import { Reroute } from "./Reroute.js";
 import { Wire } from "./Wire.js";
+import { useWheel } from "./wheel.js";
+import { ZoomButtons } from "./Zoom.js";
 
-/** @import {FlowEdge, FlowNode} from "./flow.js" */
+/** @import {Ground} from "./wiring.js" */
 
-const NODE_TYPES = { node: GraphNode };
+const NODE_TYPES = { node: GraphNode, reroute: Reroute, note: NoteCard, frame: GroupFrame };
 const EDGE_TYPES = { wire: Wire };
-const MANY = 120; // nodes from which on those out of view are not in the page
+const MANY = 60; // nodes from which on those out of view are not in the page
+const MAPPED = 15; // nodes from which on there is a map
+const FAR = 0.4; // zoom below which only headers and ports are drawn
+const MOVE_MS = 120;
+const CHOOSE_MORE = ["Control", "Meta", "Shift"];
+const FIT = { maxZoom: 1, padding: 0.1 };
+const SNAP = /** @type {[number, number]} */ ([GRID, GRID]);
+
+/** What screen readers are told of a node that has the focus. */
+const WORDS = { "node.a11yDescription.default": "Enter goes into the node, Tab to the next, arrows move it, Delete removes it." };
 
 /** The canvas of the tab around it. */
 export function Canvas() {
@@ -26,71 +40,52 @@ export function Canvas() {
 function Flow() {
   const app = useApp();
   const tab = useTab();
-  const specs = useAppState((state) => state.specs);
-  const { nodes, edges, setNodes } = useDerived(tab, specs);
-  useView(tab);
   const { editor } = tab;
+  const specs = useAppState((state) => state.specs);
+  const { nodes, edges, ...handlers } = useGraph(app, tab, specs);
+  const [drafts] = useState(() => createStore(() => ({ draft: /** @type {import("./wiring.js").Draft | null} */ (null) })));
+  const isFar = useStore((state) => state.transform[2] < FAR);
+  const pans = useWheel();
+  useView(tab);
+  const gestures = useGestures(app, tab, useGround(drafts));
+  const keepView = useCallback((/** @type {any} */ _, /** @type {any} */ viewport) => editor.adjust((doc) => ({ ...doc, ui: { ...doc.ui, viewport } })), [editor]);
+  const viewport = useMemo(() => editor.doc.ui?.viewport, [editor]);
 
-  const onNodesChange = useCallback((/** @type {any[]} */ changes) => {
-    const chosen = changes.filter((change) => change.type === "select");
-    if (chosen.length) editor.select(after(editor.store.getState().selection, chosen));
-    setNodes((old) => /** @type {FlowNode[]} */ (applyNodeChanges(changes.filter((change) => change.type !== "remove" && change.type !== "select"), old)));
-    const moved = changes.filter((change) => change.type === "position" && change.dragging === false && change.position);
-    if (moved.length) editor.edit("Move", (doc) => move(doc, new Map(moved.map(({ id, position }) => [id, [Math.round(position.x), Math.round(position.y)]]))));
-  }, [editor]);
-  const onEdgesChange = useCallback((/** @type {any[]} */ changes) => {
-    const chosen = changes.filter((change) => change.type === "select");
-    if (chosen.length) editor.select(after(editor.store.getState().selection, chosen));
-  }, [editor]);
-  const onDelete = useCallback((/** @type {{nodes: FlowNode[], edges: FlowEdge[]}} */ gone) => {
-    editor.edit("Delete", (doc) => {
-      const ids = new Set(gone.nodes.map((node) => node.id));
-      const wires = gone.edges.filter((edge) => !ids.has(edge.target) && !ids.has(edge.source));
-      const cut = wires.reduce((found, edge) => setInput(found, edge.target, inputOf(edge.targetHandle), undefined), doc);
-      return remove(cut, ids);
-    });
-  }, [editor]);
-  const onConnect = useCallback((/** @type {any} */ wire) => {
-    editor.edit("Connect", (doc) => connect(doc, app.specs, [wire.source, placeIn(wire.sourceHandle)], wire.target, inputOf(wire.targetHandle)));
-  }, [app, editor]);
-  const isValid = useCallback((/** @type {any} */ wire) => (
-    !misfit(editor.doc, app.specs, [wire.source, placeIn(wire.sourceHandle)], wire.target, inputOf(wire.targetHandle))
-  ), [app, editor]);
+  const still = useMemo(() => [
+    html`<${Background} key="ground" gap=${GRID} size=${1} />`,
+    html`<${DraftWire} key="draft" store=${drafts} />`,
+    html`<${Panel} key="zoom" position="bottom-left"><${ZoomButtons} /><//>`,
+  ], [drafts]); // the same elements, so that a drag does not draw them again
 
-  return html`<${ReactFlow}
-    nodes=${nodes} edges=${edges} nodeTypes=${NODE_TYPES} edgeTypes=${EDGE_TYPES}
-    onNodesChange=${onNodesChange} onEdgesChange=${onEdgesChange} onDelete=${onDelete}
-    onConnect=${onConnect} isValidConnection=${isValid}
-    onMoveEnd=${(/** @type {any} */ _, /** @type {any} */ viewport) => editor.adjust((doc) => ({ ...doc, ui: { ...doc.ui, viewport } }))}
-    defaultViewport=${editor.doc.ui?.viewport} fitView=${!editor.doc.ui?.viewport} fitViewOptions=${{ maxZoom: 1, padding: 0.1 }}
-    onlyRenderVisibleElements=${nodes.length > MANY}
-    minZoom=${0.05} maxZoom=${3} snapGrid=${[GRID, GRID]} deleteKeyCode=${["Delete", "Backspace"]}
-    selectionKeyCode="Shift" multiSelectionKeyCode=${["Control", "Meta", "Shift"]} selectionMode=${SelectionMode.Partial} zoomOnDoubleClick=${false}
-    panOnScroll=${false} connectionRadius=${28} elevateNodesOnSelect=${false} proOptions=${{ hideAttribution: false }}>
-    <${Background} gap=${GRID} size=${1} />
-    ${nodes.length >= 15 && html`<${MiniMap} pannable zoomable ariaLabel="Map of the graph" />`}
-  <//>`;
+  return html`<div class=${`canvas ${isFar ? "is-far" : ""}`} ...${gestures} onWheelCapture=${pans.onWheel}>
+    <${FarContext.Provider} value=${isFar}><${ReactFlow}
+      nodes=${nodes} edges=${edges} nodeTypes=${NODE_TYPES} edgeTypes=${EDGE_TYPES} ...${handlers}
+      onMoveEnd=${keepView} defaultViewport=${viewport} fitView=${!viewport} fitViewOptions=${FIT}
+      onlyRenderVisibleElements=${nodes.length > MANY} minZoom=${0.05} maxZoom=${3} snapGrid=${SNAP} deleteKeyCode=${null}
+      nodesConnectable=${false} connectOnClick=${false} edgesReconnectable=${false}
+      selectionKeyCode="Shift" multiSelectionKeyCode=${CHOOSE_MORE} selectionMode=${SelectionMode.Partial} zoomOnDoubleClick=${false}
+      panOnScroll=${pans.isTrackpad} panOnScrollSpeed=${1} panActivationKeyCode=${null} elevateNodesOnSelect=${false} nodeDragThreshold=${3} tabIndex=${-1}
+      edgesFocusable=${false} aria-label="Graph" ariaLabelConfig=${WORDS}>
+      ${still}
+      ${nodes.length >= MAPPED && html`<${Panel} position="bottom-right"><${Minimap} nodes=${nodes} /><//>`}
+    <//><//>
+  </div>`;
 }
 
 /**
- * What React Flow draws of the tab, kept in step with its document and selection.
- * @param {import("../state/app.js").Tab} tab
- * @param {import("../graph/types.js").Specs} specs
+ * What gestures need of React Flow.
+ * @param {import("../vendor/flow.js").StoreApi<{draft: import("./wiring.js").Draft | null}>} drafts
+ * @returns {() => Ground}
  */
-function useDerived({ editor }, specs) {
-  const made = useRef({ doc: /** @type {import("../graph/types.js").Doc | null} */ (null), specs });
-  const [nodes, setNodes] = useState(/** @type {FlowNode[]} */ ([]));
-  const [edges, setEdges] = useState(/** @type {FlowEdge[]} */ ([]));
-  const derive = useCallback(() => {
-    const { doc, selection } = editor.store.getState();
-    const before = made.current.specs === specs ? made.current.doc : null;
-    made.current = { doc, specs };
-    setNodes((old) => flowNodes(doc, specs, selection, old, before));
-    setEdges((old) => flowEdges(doc, specs, selection, old, before));
-  }, [editor, specs]);
-  useMemo(derive, [derive]);
-  useEffect(() => editor.store.subscribe(derive), [editor, derive]);
-  return { nodes, edges, setNodes };
+function useGround(drafts) {
+  const store = useStoreApi();
+  return useCallback(() => ({
+    element: /** @type {HTMLElement} */ (store.getState().domNode),
+    nodes: () => /** @type {any[]} */ (store.getState().nodes),
+    zoom: () => store.getState().transform[2],
+    panBy: (by) => void store.getState().panBy(by),
+    draw: (draft) => drafts.setState({ draft }),
+  }), [drafts, store]);
 }
 
 /**
@@ -102,37 +97,20 @@ function useView(tab) {
   useEffect(() => {
     const old = tab.view;
     tab.view = {
-      fit: (ids) => void flow.fitView({ nodes: ids && [...ids].map((id) => ({ id })), maxZoom: 1, padding: 0.15, duration: 120 }),
+      fit: (ids) => void flow.fitView({ nodes: ids && [...ids].map((id) => ({ id })), maxZoom: 1, padding: 0.15, duration: MOVE_MS }),
       reveal(id) {
         tab.editor.select([id]);
-        void flow.fitView({ nodes: [{ id }], maxZoom: Math.max(0.8, flow.getZoom()), duration: 120 });
+        void flow.fitView({ nodes: [{ id }], maxZoom: Math.max(0.8, flow.getZoom()), duration: MOVE_MS });
       },
       middle() {
         const box = document.querySelector(".react-flow")?.getBoundingClientRect();
         return flow.screenToFlowPosition({ x: (box?.left ?? 0) + (box?.width ?? 0) / 2, y: (box?.top ?? 0) + (box?.height ?? 0) / 2 });
       },
       toFlow: (x, y) => flow.screenToFlowPosition({ x, y }),
-      zoomTo: (zoom) => void flow.zoomTo(zoom, { duration: 120 }),
+      zoomTo: (zoom) => void flow.zoomTo(zoom, { duration: MOVE_MS }),
     };
     return () => {
       tab.view = old;
     };
   }, [tab, flow]);
 }
-
-/**
- * A selection after React Flow's changes of it.
- * @param {ReadonlySet<string>} selection
- * @param {{id: string, selected: boolean}[]} changes
- */
-function after(selection, changes) {
-  const found = new Set(selection);
-  for (const { id, selected } of changes) selected ? found.add(id) : found.delete(id);
-  return found;
-}
-
-/** @param {string | null | undefined} handle */
-const inputOf = (handle) => (handle ?? "").replace(/^in:/, "");
-
-/** @param {string | null | undefined} handle */
-const placeIn = (handle) => Number((handle ?? "").replace(/^out:/, ""));

@@ -25,6 +25,7 @@
  * @property {Record<string, SeedMode>} [seeds] by address, such as `3.seed`
  * @property {{x: number, y: number, zoom: number}} [viewport]
  * @property {FormDoc} [form]
+ * @property {Record<string, Link>} [outside] of a copied part: the wires that came from elsewhere, by address
  *
  * @typedef {object} Doc a workflow
  * @property {number} nodegraph
@@ -47,10 +48,10 @@
  * @property {any} [default]
  * @property {string[]} [choices]
  * @property {string} [file] kind of the file that it names
- * @property {number} [min]
- * @property {number} [max]
- * @property {number} [exclusive_min]
- * @property {number} [exclusive_max]
+ * @property {number | bigint} [min] a BigInt beyond 2^53, as of seeds
+ * @property {number | bigint} [max]
+ * @property {number | bigint} [exclusive_min]
+ * @property {number | bigint} [exclusive_max]
  * @property {number} [multiple_of]
  * @property {number} [step]
  * @property {number} [round]

@@ -1,5 +1,7 @@
 /** Calls of the server's API. A refusal is thrown with its problem in words. */
 
+import { parse, stringify } from "./exact.js";
+
 /** @import {Problem} from "../graph/types.js" */
 
 /** What the server refused, or that it was not reached (status 0). */
@@ -35,7 +37,7 @@ export class ApiError extends Error {
  * @returns {Promise<{body: any, etag: string, status: number}>}
  */
 export async function call(method, path, { json, form, headers = {}, query = {}, signal } = {}) {
-  const body = json === undefined ? form : JSON.stringify(json);
+  const body = json === undefined ? form : stringify(json);
   if (json !== undefined) headers = { "Content-Type": "application/json", ...headers };
   const answer = await fetch(withQuery(path, query), { method, body, signal, headers })
     .catch((error) => {
@@ -43,7 +45,7 @@ export async function call(method, path, { json, form, headers = {}, query = {},
       throw new ApiError(0, "The server does not answer.");
     });
   const text = await answer.text();
-  const found = /json/.test(answer.headers.get("Content-Type") ?? "") && text ? JSON.parse(text) : null;
+  const found = /json/.test(answer.headers.get("Content-Type") ?? "") && text ? parse(text) : null;
   if (answer.ok) return { body: found, etag: answer.headers.get("ETag") ?? "", status: answer.status };
   if (answer.status === 401) location.assign(`/login?next=${encodeURIComponent(location.pathname)}`);
   throw new ApiError(answer.status, found?.detail ?? `${answer.status} ${answer.statusText}`, found ?? {});

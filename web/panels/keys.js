@@ -37,9 +37,9 @@ export function fits(event, name) {
 
 /** @param {KeyboardEvent} event @param {import("../commands.js").Command} command */
 function isMeant(event, command) {
-  if (command.where === "anywhere") return true;
+  if (command.where !== "canvas") return command.where === "anywhere";
   const at = /** @type {HTMLElement | null} */ (event.target);
   if (at?.closest("input, textarea, select, [contenteditable], [role=dialog], .dock")) return false;
   const isBare = !at || at === document.body || at.matches(".react-flow, .react-flow__pane, .stage");
-  return isBare || !["Tab", " ", "Enter"].includes(event.key);
+  return !["Tab", " ", "Enter"].includes(event.key) || (isBare && document.querySelector(".react-flow") !== null);
 }

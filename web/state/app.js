@@ -5,6 +5,7 @@ import { ApiError, call, get } from "../net/api.js";
 import { listen } from "../net/socket.js";
 import { EMPTY, settled } from "../graph/document.js";
 import { arrange } from "../graph/places.js";
+import { newId } from "./claims.js";
 import { createEditor } from "./editor.js";
 import { createRuns } from "./runs.js";
 import { shownNode } from "./shown.js";
@@ -25,6 +26,7 @@ import { shownNode } from "./shown.js";
  * @property {string | null} workflow its name in the library
  * @property {string} base ETag of what was saved there
  * @property {Doc | null} saved what was saved or opened; the tab has changes when its document is another one
+ * @property {string} [theirs] ETag of what another window saved there meanwhile
  * @property {"graph" | "form"} shows
  * @property {Problem[]} problems
  * @property {boolean} isChecked false while `problems` are of an earlier document
@@ -58,21 +60,25 @@ import { shownNode } from "./shown.js";
 const NOWHERE = { fit() {}, reveal() {}, middle: () => ({ x: 0, y: 0 }), toFlow: (x, y) => ({ x, y }), zoomTo() {} };
 const TOAST_MS = 6000;
 
+/** True on a phone, where a form is of more use than a graph. */
+const isNarrow = () => matchMedia("(max-width: 720px)").matches;
+
 /** Makes the app; `start` brings it up. */
 export function createApp() {
   const store = createStore(() => /** @type {AppState} */ ({
     specs: { nodes: new Map(), files: {}, failures: {} },
     me: { name: "", scope: "run", needs_token: false },
-    tabs: [], active: "", left: "", right: "queue", overlay: null, toasts: [], isOnline: true, said: "",
+    tabs: [], active: "", left: "", right: matchMedia("(max-width: 1000px)").matches ? "" : "queue", overlay: null, toasts: [], isOnline: true, said: "",
   }));
   /** @type {Map<string, Tab>} */
   const tabs = new Map();
   /** @type {Set<(event: import("../net/socket.js").Told) => void>} */
   const followers = new Set();
+  let specsTag = "";
   const runs = createRuns((client, node) => {
     const tab = tabs.get(client.replace(/^canvas:/, ""));
     return tab ? shownNode(tab.editor.doc, node) : null;
-  });
+  }, (client) => tabs.has(client.replace(/^canvas:/, "")));
 
   /** @param {string} text */
   const announce = (text) => store.setState({ said: text });
@@ -103,7 +109,9 @@ export function createApp() {
 
   /** Reads the node types and files of the server. */
   async function loadSpecs() {
-    const { nodes, files, failures } = await get("/v1/nodes", { detail: "true" });
+    const { body: { nodes, files, failures }, etag } = await call("GET", "/v1/nodes", { query: { detail: "true" } });
+    if (etag && etag === specsTag) return; // so that nothing is drawn anew
+    specsTag = etag;
     const specs = { nodes: new Map(nodes.map((/** @type {any} */ spec) => [spec.name, spec])), files, failures };
     store.setState({ specs });
   }
@@ -115,12 +123,12 @@ export function createApp() {
    * @returns {Tab}
    */
   function openTab(doc, state = {}) {
-    const id = state.id ?? crypto.randomUUID().slice(0, 13);
+    const id = state.id ?? newId();
     const editor = createEditor(settled(doc, store.getState().specs, arrange(store.getState().specs)));
     const tab = { id, client: `canvas:${id}`, editor, view: NOWHERE };
     tabs.set(id, tab);
     /** @type {TabState} */
-    const shown = { id, name: doc.name || "Untitled", workflow: null, base: "", saved: editor.doc, shows: "graph", problems: [], isChecked: false, ...state };
+    const shown = { id, name: doc.name || "Untitled", workflow: null, base: "", saved: editor.doc, shows: isNarrow() && doc.inputs ? "form" : "graph", problems: [], isChecked: false, ...state };
     store.setState(({ tabs: old }) => ({ tabs: [...old, shown], active: id }));
     return tab;
   }
@@ -143,6 +151,7 @@ export function createApp() {
     const place = old.findIndex((tab) => tab.id === id);
     const rest = old.filter((tab) => tab.id !== id);
     tabs.delete(id);
+    runs.forget(`canvas:${id}`);
     store.setState({ tabs: rest, active: active === id ? rest[Math.min(place, rest.length - 1)]?.id ?? "" : active });
     if (!rest.length) openTab(EMPTY);
   }
@@ -151,6 +160,8 @@ export function createApp() {
     store,
     runs,
     tabs,
+    /** What keeps the tabs; there from the boot on. */
+    drafts: /** @type {import("./drafts.js").Drafts} */ (/** @type {unknown} */ (null)),
     announce,
     toast,
     tellError,
@@ -158,6 +169,8 @@ export function createApp() {
     openTab,
     changeTab,
     closeTab,
+    /** Where the pointer was last, in pixels of the page. */
+    pointer: /** @type {{x: number, y: number} | null} */ (null),
     /** The tab in front. */
     get tab() {
       return /** @type {Tab} */ (tabs.get(store.getState().active));
@@ -198,6 +211,7 @@ export function createApp() {
           for (const follower of followers) follower(event);
         },
         onOpen() {
+          if (!store.getState().isOnline) toast("The server is back.");
           store.setState({ isOnline: true });
           runs.read().catch(() => {});
           for (const { client } of tabs.values()) runs.resume(client).catch(() => {});

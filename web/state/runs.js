@@ -1,160 +1,228 @@
-/** The runs of the server: what each tab's last run does, node by node, and the queue. */
+/** The runs of the server: what each tab's run does, node by node, how far each is, and the queue. */
 
 import { createStore } from "../vendor/flow.js";
 import { get } from "../net/api.js";
-import { after, viewOf } from "./progress.js";
+import { createPreviews } from "./previews.js";
+import { OVER, after, begun, progressAfter, progressOf, viewOf } from "./progress.js";
+import { createQueue } from "./queue.js";
 
 /** @import {Told} from "../net/socket.js" */
-/** @import {NodeRun, RunView} from "./progress.js" */
+/** @import {Doc} from "../graph/types.js" */
+/** @import {Progress, RunView} from "./progress.js" */
 
-const REFRESH_MS = 150;
-const OVER = ["success", "error", "cancelled"];
+const FLUSH_MS = 100; // a timer, as frames do not come while the page is hidden
+const HELD = 300; // runs, and events of each, that wait until it is known whose they are
+const EARLIER = 3; // runs that a tab shows the results of after a reload
 
-/**
- * @typedef {object} QueueState
- * @property {any[]} active runs that wait or run, as `/v1/runs` has them, the first to go first
- * @property {any[]} recent runs that are over, the newest first
- * @property {boolean} paused
- * @property {Record<string, number>} counts
- *
- * @typedef {ReturnType<typeof createRuns>} Runs
- */
+/** @typedef {ReturnType<typeof createRuns>} Runs */
+/** @typedef {[Told, Blob | undefined]} Heard */
 
 /**
  * Follows the runs of the server. A tab is known there as the client `canvas:ID`.
  * @param {(client: string, node: string) => string | null} shown the node of a tab's document that stands for one of a run
+ * @param {(client: string) => boolean} isOpen whether a client is a tab that is open here
  */
-export function createRuns(shown) {
-  const queue = createStore(() => /** @type {QueueState} */ ({ active: [], recent: [], paused: false, counts: {} }));
+export function createRuns(shown, isOpen) {
   /** Views by client. */
   const views = createStore(() => /** @type {Record<string, RunView>} */ ({}));
+  /** How far runs under way are, by run. */
+  const live = createStore(() => /** @type {Record<string, Progress>} */ ({}));
+  const previews = createPreviews((client, node) => views.setState((old) => withoutPreview(old, client, node)));
+  const queue = createQueue(learn);
+  /** The documents that were run last of those clients that run by themselves after each change. */
+  const following = createStore(() => /** @type {Record<string, Doc>} */ ({}));
   /** @type {Map<string, string>} clients by run */
-  const clients = new Map();
-  /** @type {Map<string, string>} addresses of previews, by client and node */
-  const previews = new Map();
-  /** @type {[Told, Blob | undefined][]} */
+  let clients = new Map();
+  /** @type {Map<string, Heard[]>} events by run that cannot be taken yet */
+  const held = new Map();
+  /** @type {Set<string>} clients whose runs are being read */
+  const resuming = new Set();
+  /** @type {Set<string>} runs whose view lacks what happened before it was read */
+  const partial = new Set();
+  /** @type {Set<string>} runs of which it was asked whose they are */
+  let asked = new Set();
+  /** @type {Heard[]} */
   let waiting = [];
-  let frame = 0;
   let timer = 0;
 
-  /** Takes what has come since the last frame, at once. */
+  const soon = () => {
+    timer ||= window.setTimeout(flush, FLUSH_MS);
+  };
+
+  /** Takes what has come of late, at once. */
   function flush() {
-    frame = 0;
-    const events = waiting;
+    timer = 0;
+    const events = newestPreviews(waiting);
     waiting = [];
     const changed = { ...views.getState() };
-    for (const [event, picture] of newestPreviews(events)) {
-      const client = clients.get(event.run ?? "");
-      if (client !== undefined) changed[client] = tell(client, changed[client], event, picture);
+    const going = { ...live.getState() };
+    for (const [event, picture] of events) {
+      const run = event.run ?? "";
+      const client = clients.get(run);
+      if (client === undefined || resuming.has(client)) {
+        hold(run, [event, picture]);
+        continue;
+      }
+      const node = event.node === undefined ? undefined : shown(client, event.node) ?? undefined;
+      const address = picture && previews.keep(client, isOpen(client) ? node ?? run : run, picture);
+      going[run] = progressAfter(going[run], event, address);
+      if (event.type === "RunOver") delete going[run];
+      if (isOpen(client)) tell(changed, client, { ...event, node }, address);
+      else if (event.type === "RunOver") previews.drop(client, run);
     }
-    views.setState(changed);
+    views.setState(changed, true);
+    live.setState(going, true);
   }
 
-  /** @param {string} client @param {RunView | undefined} view @param {Told} event @param {Blob} [picture] */
-  function tell(client, view, event, picture) {
-    const node = event.node === undefined ? undefined : shown(client, event.node) ?? undefined;
-    const isNew = view?.run !== event.run;
-    const begun = isNew ? { run: event.run ?? "", status: /** @type {const} */ ("queued"), nodes: begin(view) } : view;
-    if (isNew && view && !OVER.includes(view.status) && event.type === "RunQueued") return view;
-    const address = picture && node !== undefined ? keep(client, node, picture) : undefined;
-    if (event.type === "NodeFinished" && node !== undefined) drop(client, node);
-    return after(/** @type {RunView} */ (begun), { ...event, node }, address);
+  /** @param {Record<string, RunView>} changed @param {string} client @param {Told} event @param {string} [address] */
+  function tell(changed, client, event, address) {
+    const { run = "", type } = event;
+    const view = changed[client];
+    if (view && view.run !== run) { // another run of this tab: it is shown when it begins, and none is under way
+      if (view.status === "running" || type === "RunOver" || type === "RunQueued") return;
+    }
+    const isNew = view?.run !== run;
+    changed[client] = after(isNew ? { run, status: "queued", nodes: begun(view) } : view, event, address);
+    if (type === "NodeCached" && event.node) previews.drop(client, event.node);
+    if (type === "RunOver" && (partial.delete(run) || hasAnother(client, run))) void resume(client).catch(() => {});
   }
 
-  /** @param {string} client @param {string} node @param {Blob} picture */
-  function keep(client, node, picture) {
-    drop(client, node);
-    const address = URL.createObjectURL(picture);
-    previews.set(`${client} ${node}`, address);
-    return address;
+  /** @param {string} client @param {string} run */
+  const hasAnother = (client, run) => queue.store.getState().active.some((one) => one.client === client && one.id !== run && one.status === "running");
+
+  /** @param {string} run @param {Heard} heard */
+  function hold(run, heard) {
+    held.set(run, [...(held.get(run) ?? []).slice(1 - HELD), heard]);
+    if (held.size > HELD) held.delete(String(held.keys().next().value));
+    if (!clients.has(run)) queue.refresh();
   }
 
-  /** @param {string} client @param {string} node */
-  function drop(client, node) {
-    const old = previews.get(`${client} ${node}`);
-    if (old) window.setTimeout(() => URL.revokeObjectURL(old), 1000); // the picture in its place may not be drawn yet
-    previews.delete(`${client} ${node}`);
+  /** Takes what was held of runs that are known now. */
+  function release() {
+    /** @type {Heard[]} */
+    const free = [];
+    for (const [run, events] of held) {
+      const client = clients.get(run);
+      if (client === undefined ? !asked.has(run) : resuming.has(client)) continue;
+      held.delete(run);
+      if (client !== undefined) free.push(...events);
+    }
+    asked = new Set([...held.keys()].filter((run) => !clients.has(run)));
+    if (!free.length) return;
+    waiting = [...free, ...waiting];
+    soon();
   }
 
-  /** Reads the queue again, soon. */
-  function refresh() {
-    if (!timer) timer = window.setTimeout(() => read().catch(() => {}), REFRESH_MS);
+  /** Takes in whose runs are, and how far those are that nothing was heard of. @param {any[]} runs */
+  function learn(runs) {
+    clients = new Map([...runs.map((run) => /** @type {const} */ ([run.id, run.client])), ...[...partial].map((run) => /** @type {const} */ ([run, clients.get(run) ?? ""]))]);
+    const running = new Set(runs.filter((run) => run.status === "running").map((run) => run.id));
+    const going = live.getState();
+    if (Object.keys(going).some((run) => !running.has(run))) {
+      live.setState(Object.fromEntries(Object.entries(going).filter(([run]) => running.has(run))), true);
+    }
+    for (const run of runs) if (running.has(run.id) && !going[run.id] && !held.has(run.id)) void look(run.url).catch(() => {});
+    release();
   }
 
-  /** Reads the queue now. */
-  async function read() {
-    clearTimeout(timer);
-    timer = 0;
-    const [active, over, state] = await Promise.all([
-      get("/v1/runs", { status: ["queued", "running"], limit: 200 }),
-      get("/v1/runs", { status: OVER, limit: 30 }),
-      get("/v1/queue"),
-    ]);
-    for (const run of active.runs) clients.set(run.id, run.client);
-    queue.setState({ active: active.runs.reverse().sort(byTurn), recent: over.runs, paused: state.paused, counts: state.counts });
+  /** @param {string} url of a run that nothing was heard of */
+  async function look(url) {
+    const run = await get(url);
+    if (run.status === "running") live.setState((old) => ({ [run.id]: progressOf(run), ...old }));
+  }
+
+  /**
+   * Reads what the newest runs of a client did: after a reload, or a lost connection.
+   * @param {string} client
+   */
+  async function resume(client) {
+    if (resuming.has(client)) return;
+    resuming.add(client);
+    try {
+      const [going, over] = await Promise.all([
+        get("/v1/runs", { client, status: ["queued", "running"], order: "turn", limit: 1 }),
+        get("/v1/runs", { client, status: OVER, limit: EARLIER }),
+      ]);
+      for (const run of [...going.runs, ...over.runs]) clients.set(run.id, client);
+      const known = views.getState()[client];
+      const next = going.runs[0];
+      const isNext = next && (next.status === "running" || next.id === known?.run || !over.runs.length);
+      const missed = known ? Number(!isNext || next.id !== known.run) : EARLIER;
+      const wanted = [...(isNext ? [next] : []), ...over.runs.slice(0, missed)];
+      const runs = await Promise.all(wanted.map((run) => get(run.url)));
+      if (!isOpen(client)) return;
+      const found = runs.reverse().reduce((/** @type {RunView | undefined} */ view, run) => viewOf(run, (node) => shown(client, node), view?.nodes), known);
+      if (found?.status === "running") partial.add(found.run);
+      if (found) views.setState((old) => ({ ...old, [client]: found }));
+    } finally {
+      resuming.delete(client);
+      release();
+    }
   }
 
   return {
-    queue,
+    queue: queue.store,
     views,
-    refresh,
-    read,
+    live,
+    following,
+    read: queue.read,
+    refresh: queue.refresh,
+    moreActive: queue.moreActive,
+    moreRecent: queue.moreRecent,
+    resume,
     /**
      * Takes an event of the server.
      * @param {Told} event
      * @param {Blob} [picture]
      */
     take(event, picture) {
-      if (!event.run) return refresh();
-      if (!clients.has(event.run) && event.client) clients.set(event.run, event.client);
+      if (event.type === "QueueChanged") queue.shorten();
+      if (["QueueChanged", "RunQueued", "RunLeased", "RunOver", "RunRetried"].includes(event.type)) queue.refresh();
+      if (!event.run) return;
       waiting.push([event, picture]);
-      frame ||= requestAnimationFrame(flush);
-      if (["RunQueued", "RunLeased", "RunOver", "RunRetried"].includes(event.type)) refresh();
+      soon();
     },
     /**
-     * Says whose a run is, before its first event comes.
+     * Says whose a run is, before the queue was read again.
      * @param {string} run
      * @param {string} client
      */
     expect(run, client) {
       clients.set(run, client);
       waiting.push([{ type: "RunQueued", run }, undefined]);
-      frame ||= requestAnimationFrame(flush);
-      refresh();
+      release();
+      soon();
+      queue.refresh();
     },
     /**
-     * Reads what the newest runs of a client did: after a reload, or a lost connection.
+     * Writes down what was run last of a client that runs after each change; null where it does so no more.
+     * @param {string} client
+     * @param {Doc | null} doc
+     */
+    follow(client, doc) {
+      following.setState(({ [client]: _, ...rest }) => (doc ? { ...rest, [client]: doc } : rest), true);
+    },
+    /**
+     * Forgets a tab that was closed.
      * @param {string} client
      */
-    async resume(client) {
-      const { runs } = await get("/v1/runs", { client, limit: 5 });
-      const found = runs.find((/** @type {any} */ run) => run.status === "running") ?? runs.find((/** @type {any} */ run) => OVER.includes(run.status));
-      for (const run of runs) clients.set(run.id, client);
-      const waitsAlone = found ?? runs.at(-1);
-      if (!waitsAlone) return;
-      const run = await get(waitsAlone.url);
-      views.setState((old) => ({ ...old, [client]: viewOf(run, (node) => shown(client, node), old[client]?.nodes) }));
+    forget(client) {
+      following.setState(({ [client]: _, ...rest }) => rest, true);
+      previews.dropAll(client);
+      views.setState(({ [client]: _, ...rest }) => rest, true);
     },
   };
 }
 
-/**
- * What stays of the nodes of the run before: their pictures, until there are new ones.
- * @param {RunView | undefined} view
- * @returns {Record<string, NodeRun>}
- */
-function begin(view) {
-  return Object.fromEntries(Object.entries(view?.nodes ?? {}).map(([id, { files, texts }]) => [id, { state: "waiting", files, texts }]));
-}
-
-/** @param {[Told, Blob | undefined][]} events */
+/** @param {Heard[]} events */
 function newestPreviews(events) {
   const last = new Map(events.map(([event], place) => [`${event.type} ${event.run} ${event.node}`, place]));
   return events.filter(([event], place) => event.type !== "NodePreview" || last.get(`${event.type} ${event.run} ${event.node}`) === place);
 }
 
-/** @param {any} one @param {any} other */
-function byTurn(one, other) {
-  return Number(other.status === "running") - Number(one.status === "running")
-    || (one.position ?? 0) - (other.position ?? 0) || other.priority - one.priority;
+/** @param {Record<string, RunView>} views @param {string} client @param {string} node */
+function withoutPreview(views, client, node) {
+  const view = views[client];
+  if (!view?.nodes[node]) return views;
+  return { ...views, [client]: { ...view, nodes: { ...view.nodes, [node]: { ...view.nodes[node], preview: undefined } } } };
 }

@@ -1,0 +1,139 @@
+/** Files opened: pictures with a workflow in them, JSON of ours and of ComfyUI, and what the gallery lets go over the canvas. */
+
+import { addNode, setValue } from "../graph/document.js";
+import { ApiError, call, post } from "../net/api.js";
+import { openIn } from "./library.js";
+
+/** @import {Doc, InputSpec, Spec} from "../graph/types.js" */
+/** @import {App} from "./app.js" */
+
+/** What a picture of the gallery carries when it is dragged: the JSON body of `POST /v1/open`. */
+export const DRAGGED_OPENING = "application/x-nodegraph-open";
+const FILES = ".json,.png,.webp,.jpg,.jpeg";
+const LOADERS = ["LoadImage"];
+const STEP = 40;
+
+/** @typedef {{x: number, y: number}} Place in the document */
+
+/**
+ * Opens files, each in a tab of its own.
+ * @param {App} app
+ * @param {Iterable<File>} files
+ * @param {Place} [at] where a picture without a workflow would go
+ */
+export async function openFiles(app, files, at = app.tab.view.middle()) {
+  for (const file of files) {
+    const form = new FormData();
+    form.append("file", file);
+    try {
+      opened(app, (await call("POST", "/v1/open", { form })).body);
+    } catch (error) {
+      if (error instanceof ApiError && error.status === 422 && file.type.startsWith("image/")) offer(app, file, error.message, at);
+      else app.tellError(error, `"${file.name}" cannot be opened`);
+    }
+    at = { x: at.x + STEP, y: at.y + STEP };
+  }
+}
+
+/**
+ * Opens the workflow of something the server has.
+ * @param {App} app
+ * @param {{file?: {type: string, subfolder: string, filename: string}, run?: string, workflow?: string}} body of `POST /v1/open`
+ */
+export async function openPlaced(app, body) {
+  await post("/v1/open", body).then((found) => opened(app, found)).catch((error) => app.tellError(error, "Not opened"));
+}
+
+/**
+ * Asks for files, and opens them.
+ * @param {App} app
+ */
+export function pickFiles(app) {
+  const input = document.createElement("input");
+  input.type = "file";
+  input.multiple = true;
+  input.accept = FILES;
+  input.addEventListener("change", () => void openFiles(app, input.files ?? []));
+  input.click();
+}
+
+/**
+ * Opens what was dropped: what the gallery let go, a picture of this server, or files.
+ * @param {App} app
+ * @param {DataTransfer} dropped
+ * @param {Place} at
+ */
+export async function openDropped(app, dropped, at) {
+  const placed = dropped.getData(DRAGGED_OPENING);
+  if (placed) return openPlaced(app, JSON.parse(placed));
+  const file = placeOf(dropped.getData("text/uri-list"));
+  return file ? openPlaced(app, { file }) : openFiles(app, [...dropped.files], at);
+}
+
+/**
+ * True when what is dragged may be opened.
+ * @param {DataTransfer | null} dragged
+ */
+export function isOpenable(dragged) {
+  return [DRAGGED_OPENING, "Files", "text/uri-list"].some((type) => dragged?.types.includes(type));
+}
+
+/** @param {App} app @param {{document: Doc, name: string, problems: any[]}} found */
+function opened(app, { document: doc, name }) {
+  openIn(app, doc, { name });
+  app.announce(`Opened ${name} in a new tab.`);
+}
+
+/**
+ * Offers to use a picture that has no workflow.
+ * @param {App} app
+ * @param {File} file
+ * @param {string} why
+ * @param {Place} at
+ */
+function offer(app, file, why, at) {
+  const found = loaderOf(app);
+  const action = found && { label: `Use it in a ${found.spec.title} node`, run: () => void load(app, file, found, at).catch((error) => app.tellError(error)) };
+  app.toast(why, "note", action);
+}
+
+/**
+ * @param {App} app
+ * @returns {{spec: Spec, input: InputSpec} | undefined}
+ */
+function loaderOf(app) {
+  const specs = [...LOADERS.map((name) => app.specs.nodes.get(name)), ...app.specs.nodes.values()];
+  const found = specs.map((spec) => ({ spec, input: spec?.inputs.find((input) => input.image_upload) })).find(({ input }) => input);
+  return /** @type {{spec: Spec, input: InputSpec} | undefined} */ (found);
+}
+
+/**
+ * @param {App} app
+ * @param {File} file
+ * @param {{spec: Spec, input: InputSpec}} loader
+ * @param {Place} at
+ */
+async function load(app, file, { spec, input }, at) {
+  const form = new FormData();
+  form.append("file", file);
+  const { body } = await call("POST", "/v1/uploads", { form });
+  await app.loadSpecs(); // whose choices of files have it from now on
+  const { editor } = app.tab;
+  /** @type {string[]} */
+  const added = [];
+  editor.edit(`Add ${spec.title}`, (doc) => {
+    const [found, id] = addNode(doc, spec.name, [Math.round(at.x), Math.round(at.y)]);
+    added.push(id);
+    return setValue(found, id, input.name, body.name);
+  });
+  editor.select(added);
+  app.announce(`Added a ${spec.title} node with ${body.name}.`);
+}
+
+/** @param {string} address of a file of this server, as `/v1/files` has it */
+function placeOf(address) {
+  const [, type = "", path = ""] = URL.canParse(address) && new URL(address).origin === location.origin
+    ? /^\/v1\/files\/(output|input|temp)\/(.+)$/.exec(new URL(address).pathname) ?? [] : [];
+  const parts = path.split("/").map(decodeURIComponent);
+  return type ? { type, subfolder: parts.slice(0, -1).join("/"), filename: parts.at(-1) ?? "" } : null;
+}
