@@ -112,7 +112,7 @@ def of_node(spec: NodeSpec) -> dict[str, Any]:
 def in_detail(spec: NodeSpec) -> dict[str, Any]:
     """A node type as JSON with all that an editor shows: inputs in order, with hints for their widgets."""
     name = spec.name.removeprefix(PREFIX) if spec.workflow is not None else None
-    return {**_summary(spec), "version": spec.version, "workflow": name,
+    return {**_summary(spec), "workflow": name,
             "inputs": [_input_in_detail(item) for item in spec.inputs], "outputs": _outputs(spec)}  # fmt: skip
 
 

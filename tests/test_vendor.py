@@ -13,7 +13,7 @@ import pytest
 
 VENDOR = Path(__file__).parent.parent / "web" / "vendor"
 VERSIONS = json.loads((VENDOR / "versions.json").read_text())
-SOURCES = ("package.json", "package-lock.json", "build.mjs", "flow.entry.mjs", "layout.entry.mjs")
+SOURCES = ("package.json", "package-lock.json", "build.mjs", "flow.entry.mjs", "layout.entry.mjs", "search.entry.mjs")
 SECONDS = 240.0
 NETWORK = re.compile(
     r"E(NOTFOUND|AI_AGAIN|CONNREFUSED|CONNRESET|TIMEDOUT|NETUNREACH)|SELF_SIGNED|CERT|network|E403|E5\d\d"

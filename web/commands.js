@@ -7,7 +7,7 @@ import { boundsOf } from "./graph/geometry.js";
 import { removeChosen } from "./graph/wiring.js";
 import { askToCopy, askToPaste, duplicate, spot } from "./state/clipboard.js";
 import { DOCUMENT_COMMANDS } from "./state/documentCommands.js";
-import { run, runTo, stop } from "./state/running.js";
+import { isOnChange, run, runNext, runTo, setOnChange, stop } from "./state/running.js";
 
 /** @import {App} from "./state/app.js" */
 /** @import {NodeDoc} from "./graph/types.js" */
@@ -34,6 +34,8 @@ export const COMMANDS = [
   { id: "run", title: "Run", keys: ["Ctrl+Enter"], where: "anywhere", section: "Run", run: (app) => void run(app, app.tab) },
   { id: "stop", title: "Stop", keys: ["Ctrl+."], where: "anywhere", section: "Run", run: (app) => void stop(app, app.tab) },
   { id: "run-to", title: "Run up to what is selected", keys: ["Ctrl+Shift+Enter"], where: "canvas", section: "Run", run: runToChosen },
+  { id: "run-next", title: "Run before all that waits", keys: [], where: "canvas", section: "Run", run: (app) => void runNext(app, app.tab) },
+  { id: "on-change", title: "Run on change, or no more", keys: [], where: "canvas", section: "Run", run: (app) => setOnChange(app, app.tab, !isOnChange(app, app.tab)) },
   { id: "undo", title: "Undo", keys: ["Ctrl+z"], where: "canvas", section: "Edit", run: (app) => say(app, "Undone", app.tab.editor.undo()) },
   { id: "redo", title: "Redo", keys: ["Ctrl+Shift+Z", "Ctrl+y"], where: "canvas", section: "Edit", run: (app) => say(app, "Redone", app.tab.editor.redo()) },
   { id: "copy", title: "Copy", keys: ["Ctrl+C"], where: "event", section: "Edit", run: () => askToCopy("copy") },
@@ -50,6 +52,8 @@ export const COMMANDS = [
   { id: "collapse", title: "Collapse", keys: ["h", "Alt+c"], where: "canvas", section: "Nodes", run: toggleCollapsed },
   { id: "rename", title: "Rename", keys: ["F2"], where: "canvas", section: "Nodes", run: renameChosen },
   { id: "group", title: "Group what is selected", keys: ["Ctrl+g"], where: "canvas", section: "Nodes", run: group },
+  { id: "gallery", title: "Gallery of pictures", keys: ["g"], where: "canvas", section: "View", run: (app) => app.store.setState(({ right }) => ({ right: right === "gallery" ? "" : "gallery" })) },
+  { id: "form", title: "Form, or graph", keys: ["Ctrl+Shift+F"], where: "anywhere", section: "View", run: (app) => app.changeTab(app.tab.id, { shows: app.tabState.shows === "form" ? "graph" : "form" }) },
   { id: "help", title: "Keys", keys: ["?"], where: "canvas", section: "View", run: (app) => app.show({ kind: "keys" }) },
   ...PLACING_COMMANDS,
   ...DOCUMENT_COMMANDS,

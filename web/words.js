@@ -24,6 +24,14 @@ export function size(bytes) {
 }
 
 /**
+ * A problem as a sentence: what is wrong, what was expected, the fix.
+ * @param {{what: string, expected?: string, fix?: string}} problem
+ */
+export function sentence({ what, expected, fix }) {
+  return [what, expected && `expected ${expected}`, fix].filter(Boolean).join("; ");
+}
+
+/**
  * How long ago something was.
  * @param {string} moment as in JSON
  */

@@ -60,7 +60,6 @@ class NodeDetail(NodeSummary):
     """A node type with all there is to know of it."""
 
     module: str
-    version: str
     workflow: str | None = Field(description="the name of the workflow it stands for")
     inputs: list[InputDetail]
     outputs: list[Port]

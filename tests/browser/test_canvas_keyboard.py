@@ -78,8 +78,6 @@ def _set(page, node, name, value):
     page.keyboard.type(value)
     page.keyboard.press("Enter")
     page.wait_for_function("(value) => document.activeElement.ariaValueNow === value", arg=value)
-    page.keyboard.press("Escape")
-    page.wait_for_selector(".react-flow__node:focus")
 
 
 def test_a_graph_from_text_to_image_is_made_and_run_by_keys_alone(address, window):
@@ -170,8 +168,7 @@ def test_the_sheet_of_keys_and_the_list_of_commands_come_from_one_table(address,
     page.keyboard.press("Escape")
     expect(sheet).to_have_count(0)
     page.keyboard.press("Control+k")
-    page.keyboard.type("select all")
-    page.keyboard.press("Enter")
+    _choose(page, "select all")
     expect(page.locator(".node.is-selected")).to_have_count(page.locator(".node").count())
 
 

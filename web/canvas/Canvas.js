@@ -4,12 +4,12 @@ import {
   Background, Panel, ReactFlow, ReactFlowProvider, SelectionMode, createStore, html, useCallback, useEffect, useMemo, useReactFlow, useStore, useStoreApi, useState,
 } from "../vendor/flow.js";
 import { GRID } from "../graph/geometry.js";
+import { deferred } from "../later.js";
 import { useApp, useAppState, useTab } from "../state/use.js";
 import { useGraph } from "./derived.js";
 import { DraftWire } from "./Draft.js";
 import { useGestures } from "./gestures.js";
 import { GroupFrame } from "./Group.js";
-import { Minimap } from "./Minimap.js";
 import { FarContext, GraphNode } from "./Node.js";
 import { NoteCard } from "./Note.js";
 import { Reroute } from "./Reroute.js";
@@ -26,6 +26,7 @@ const MAPPED = 15; // nodes from which on there is a map
 const FAR = 0.4; // zoom below which only headers and ports are drawn
 const MOVE_MS = 120;
 const CHOOSE_MORE = ["Control", "Meta", "Shift"];
+const Minimap = deferred(() => import("./Minimap.js"), "Minimap");
 const FIT = { maxZoom: 1, padding: 0.1 };
 const SNAP = /** @type {[number, number]} */ ([GRID, GRID]);
 

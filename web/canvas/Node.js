@@ -8,6 +8,7 @@ import { Port } from "./Port.js";
 import { NodeResults, NodeStatus } from "./NodeRun.js";
 import { Title } from "./Title.js";
 import { useProblems } from "./problems.js";
+import { sentence } from "../words.js";
 import { typeClass } from "./types.js";
 
 /** @import {InputSpec, NodeDoc, Problem} from "../graph/types.js" */
@@ -93,5 +94,5 @@ const isAt = (problems, name) => problems.some((problem) => problem.input === na
 /** What is wrong with an input, in words. @param {Problem[]} problems @param {string} name */
 function told(problems, name) {
   return problems.filter((problem) => problem.input === name)
-    .map(({ what, expected, fix }) => [what, expected && `expected ${expected}`, fix].filter(Boolean).join("; ")).join("\n");
+    .map(sentence).join("\n");
 }

@@ -4,7 +4,7 @@ import { html, useId } from "../vendor/flow.js";
 import { withTitles } from "../state/naming.js";
 import { goTo } from "../state/problems.js";
 import { useApp, useNodeRun, useRun, useTab } from "../state/use.js";
-import { duration, size } from "../words.js";
+import { duration, sentence, size } from "../words.js";
 
 /** @import {Problem} from "../graph/types.js" */
 /** @import {FileView, NodeRun} from "../state/progress.js" */
@@ -24,7 +24,7 @@ export function NodeStatus({ id, problems, mode }) {
   const number = useRun((view) => view?.run);
   if (problems.length) {
     return html`<${Status} kind="wrong" short=${problems.length === 1 ? "1 problem" : `${problems.length} problems`}
-      long=${problems.map(sentence)} onPress=${() => goTo(app, problems[0])} />`;
+      long=${problems.map((problem) => `${problem.input ? `${problem.input}: ` : ""}${sentence(problem)}`)} onPress=${() => goTo(app, problems[0])} />`;
   }
   if (mode) return html`<span class="node-status">${mode === "skip" ? "skipped" : "muted"}</span>`;
   if (!run || run.state === "waiting") return null;
@@ -106,9 +106,4 @@ function explained(run, named) {
   else if (run.state === "running") lines = [why, run.perSecond ? `${run.perSecond.toFixed(run.perSecond < 10 ? 1 : 0)} steps a second.` : null];
   else lines = [why, `It took ${duration(run.seconds ?? 0)} and made ${size(run.bytes ?? 0)}.`];
   return lines.filter((line) => typeof line === "string");
-}
-
-/** @param {Problem} problem */
-function sentence(problem) {
-  return [`${problem.input ? `${problem.input}: ` : ""}${problem.what}`, problem.expected && `expected ${problem.expected}`, problem.fix].filter(Boolean).join("; ");
 }

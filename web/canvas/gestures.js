@@ -6,7 +6,7 @@ import { move, nodeOf, portOf } from "../graph/document.js";
 import { GRID } from "../graph/geometry.js";
 import { follow } from "./pointer.js";
 import { dragSize } from "./resizing.js";
-import { asked, dragWire, looseAt } from "./wiring.js";
+import { dragWire } from "./wiring.js";
 
 /** @import {App, Tab} from "../state/app.js" */
 /** @import {Ground} from "./wiring.js" */
@@ -90,15 +90,9 @@ function wireOf(element) {
 function key(app, tab, event) {
   const target = /** @type {HTMLElement} */ (event.target);
   if (target.closest(`${FIELDS}, .nokey`)) return;
-  const port = target.closest(".port");
   const step = ARROWS[event.key];
-  if (port && (event.key === "Enter" || event.key === " ")) {
-    const box = port.getBoundingClientRect();
-    const wire = looseAt(tab.editor.doc, app.specs, /** @type {HTMLElement} */ (port));
-    const to = wire.off ? { ...wire, from: undefined, to: wire.off } : wire; // by keys a taken input is given another wire
-    app.show({ kind: "palette", at: { x: box.right, y: box.top }, ...asked(to, app.specs) });
-  } else if (step && !event.ctrlKey && !event.metaKey && !event.altKey) nudge(app, tab, step, event.shiftKey ? 5 : 1);
-  else return;
+  if (!step || event.ctrlKey || event.metaKey || event.altKey) return;
+  nudge(app, tab, step, event.shiftKey ? 5 : 1);
   event.preventDefault();
   event.stopPropagation();
 }

@@ -84,7 +84,7 @@ export function dragWire(app, tab, ground, event, port) {
  * @param {HTMLElement} port
  * @returns {Loose}
  */
-export function looseAt(doc, specs, port) {
+function looseAt(doc, specs, port) {
   const { nodeid: node = "", handleid: handle = "" } = port.dataset;
   if (handle.startsWith("out:")) {
     const from = /** @type {Link} */ ([node, Number(handle.slice(4))]);
@@ -103,7 +103,7 @@ export function looseAt(doc, specs, port) {
  * @param {Loose} wire
  * @param {Specs} specs
  */
-export function asked({ doc, from, to }, specs) {
+function asked({ doc, from, to }, specs) {
   return { from: from ? { node: from[0], place: Math.max(0, placeOf(outputsOf(doc, specs, from[0]), from[1])) } : null, to: to ?? null };
 }
 

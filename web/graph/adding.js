@@ -2,10 +2,9 @@
 
 import { addNode, changeNode, connect, freshId, pruned, setInput, withGroup, withNote } from "./document.js";
 import { GRID, REROUTE_SIZE, shapeOf } from "./geometry.js";
-import { REROUTE, inputsOf, isLink, misfit, outputsOf, slotOf, typeOfLink } from "./ports.js";
-import { firstFit, titleOf } from "./search.js";
+import { REROUTE, firstFit, inputsOf, isLink, misfit, outputsOf, slotOf, titleOf, typeOfLink } from "./ports.js";
 
-/** @import {Ask} from "./search.js" */
+/** @import {Ask} from "./ports.js" */
 /** @import {Doc, Link, Spec, Specs} from "./types.js" */
 
 /**

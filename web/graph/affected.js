@@ -11,7 +11,7 @@ import { isLink } from "./ports.js";
  * @param {Specs} specs
  * @returns {string[]}
  */
-export function targetsOf(doc, specs) {
+function targetsOf(doc, specs) {
   const sinks = Object.keys(doc.nodes).filter((id) => specs.nodes.get(doc.nodes[id].class_type)?.kind === "sink");
   const declared = Object.values(doc.outputs ?? {}).map(nodeOf);
   return [...new Set([...sinks, ...declared])].filter((id) => doc.nodes[id] && !doc.nodes[id].mode);

@@ -1,7 +1,6 @@
 /** What two documents differ in: nodes, values and wires, whatever they look like. Pure. */
 
-import { isLink, valueOf } from "./ports.js";
-import { titleOf } from "./search.js";
+import { isLink, titleOf, valueOf } from "./ports.js";
 
 /** @import {Doc, NodeDoc, Specs} from "./types.js" */
 

@@ -41,7 +41,7 @@ export function formOf(doc, specs) {
  * The names of the declared inputs in the order of the form.
  * @param {Doc} doc
  */
-export function orderOf(doc) {
+function orderOf(doc) {
   const names = Object.keys(doc.inputs ?? {});
   const wanted = (doc.ui?.form?.order ?? []).filter((name) => names.includes(name));
   return [...wanted, ...names.filter((name) => !wanted.includes(name))];

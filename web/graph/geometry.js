@@ -6,11 +6,11 @@ import { REROUTE, inputsOf, isLink, outputsOf, valueOf } from "./ports.js";
 
 export const GRID = 20;
 export const WIDTH = 252;
-export const HEADER = 34;
-export const PORT_ROW = 24;
-export const FIELD_ROW = 34;
-export const PADDING = 6;
-export const LINE = 18;
+const HEADER = 34;
+const PORT_ROW = 24;
+const FIELD_ROW = 34;
+const PADDING = 6;
+const LINE = 18;
 export const REROUTE_SIZE = 32;
 const TEXT_LINES = { least: 3, most: 8, characters: 34, rest: 26 };
 const PICTURE = 168;
@@ -69,7 +69,7 @@ export function shapeOf(doc, specs, id) {
  * @param {any} given
  * @param {number} width of the node
  */
-export function fieldHeight(input, given, width) {
+function fieldHeight(input, given, width) {
   if (input.image_upload && !isLink(given)) return FIELD_ROW + PICTURE;
   if (!input.multiline || isLink(given)) return FIELD_ROW;
   return textLines(String(valueOf(given) ?? input.default ?? ""), width) * LINE + TEXT_LINES.rest;
@@ -80,7 +80,7 @@ export function fieldHeight(input, given, width) {
  * @param {string} text
  * @param {number} width of the node
  */
-export function textLines(text, width) {
+function textLines(text, width) {
   const characters = Math.max(12, Math.round((width / WIDTH) * TEXT_LINES.characters));
   const lines = text.split("\n").reduce((sum, line) => sum + Math.max(1, Math.ceil(line.length / characters)), 0);
   return Math.min(TEXT_LINES.most, Math.max(TEXT_LINES.least, lines));

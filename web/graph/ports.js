@@ -1,8 +1,13 @@
 /** What fits where: types of ports, links, and what a node has of them in a document. Pure. */
 
-/** @import {Doc, InputSpec, Link, OutputSpec, Specs} from "./types.js" */
+/** @import {Doc, InputSpec, Link, OutputSpec, Spec, Specs} from "./types.js" */
 
 export const REROUTE = "Reroute";
+
+/**
+ * What a new node has to fit: the type of an output that it takes (`from`), or of an input that it feeds (`to`).
+ * @typedef {{side: "from" | "to", type: string}} Ask
+ */
 
 /**
  * True when an output of type `source` may feed an input of type `target`; the rule of `nodegraph.types.accepts`.
@@ -145,7 +150,7 @@ function passedType(doc, specs, id) {
  * @param {string} from
  * @param {string} to
  */
-export function isUpstream(doc, from, to) {
+function isUpstream(doc, from, to) {
   const seen = new Set([to]);
   const open = [to];
   for (let id = open.pop(); id !== undefined; id = open.pop()) {
@@ -210,4 +215,32 @@ export function fittingOutputs(doc, specs, id, target, input) {
     .filter(({ place }) => !misfit(doc, specs, [id, place], target, input))
     .sort((one, other) => Number(one.output.port !== wanted) - Number(other.output.port !== wanted))
     .map(({ place }) => place);
+}
+
+/**
+ * The input, or the place of the output, of a node type that fits best; null when none does.
+ * @param {Spec} spec
+ * @param {Ask} ask
+ * @returns {string | number | null}
+ */
+export function firstFit(spec, { side, type }) {
+  if (side === "from") {
+    const fitting = spec.inputs.filter((input) => (input.link_only || type !== "*") && accepts(type, input.port));
+    const rank = (/** @type {Spec["inputs"][0]} */ input) => (input.port === type ? 0 : 4) + (input.link_only ? 0 : 2) + (input.required ? 0 : 1);
+    return fitting.sort((one, other) => rank(one) - rank(other))[0]?.name ?? null;
+  }
+  const exact = spec.outputs.findIndex((output) => output.port === type);
+  const place = exact >= 0 ? exact : spec.outputs.findIndex((output) => accepts(output.port, type));
+  return place < 0 ? null : place;
+}
+
+/**
+ * What a node is called: its own title, that of its type, or its type's name.
+ * @param {Doc} doc
+ * @param {Specs} specs
+ * @param {string} id
+ */
+export function titleOf(doc, specs, id) {
+  const node = doc.nodes[id];
+  return node._meta?.title ?? specs.nodes.get(node.class_type)?.title ?? node.class_type;
 }

@@ -1,19 +1,15 @@
 /** Search of node types, of commands and of what a document holds. Pure. */
 
-import { fuzzysort } from "../vendor/flow.js";
-import { accepts, isLink, valueOf } from "./ports.js";
+import { fuzzysort } from "../vendor/search.js";
+import { firstFit, isLink, titleOf, valueOf } from "./ports.js";
 
+/** @import {Ask} from "./ports.js" */
 /** @import {Doc, Spec, Specs} from "./types.js" */
 
 const LEAST = 0.4; // score below which a match is by chance
 const RECENT_BONUS = 0.08;
 /** How much a match counts by where it is: title, type, category, first line of the doc. */
 const WEIGHTS = [1, 0.95, 0.6, 0.55];
-
-/**
- * What a new node has to fit: the type of an output that it takes (`from`), or of an input that it feeds (`to`).
- * @typedef {{side: "from" | "to", type: string}} Ask
- */
 
 /**
  * Node types that fit a search, best first; all of them, by name, for an empty one.
@@ -47,23 +43,6 @@ export function ranked(query, items, texts, weights = texts.map(() => 1), bonus 
     return best < LEAST ? 0 : best + bonus(result.obj);
   };
   return fuzzysort.go(query.trim(), items, { keys: texts, scoreFn, limit: 80, threshold: LEAST }).map((result) => result.obj);
-}
-
-/**
- * The input, or the place of the output, of a node type that fits best; null when none does.
- * @param {Spec} spec
- * @param {Ask} ask
- * @returns {string | number | null}
- */
-export function firstFit(spec, { side, type }) {
-  if (side === "from") {
-    const fitting = spec.inputs.filter((input) => (input.link_only || type !== "*") && accepts(type, input.port));
-    const rank = (/** @type {Spec["inputs"][0]} */ input) => (input.port === type ? 0 : 4) + (input.link_only ? 0 : 2) + (input.required ? 0 : 1);
-    return fitting.sort((one, other) => rank(one) - rank(other))[0]?.name ?? null;
-  }
-  const exact = spec.outputs.findIndex((output) => output.port === type);
-  const place = exact >= 0 ? exact : spec.outputs.findIndex((output) => accepts(output.port, type));
-  return place < 0 ? null : place;
 }
 
 /**
@@ -121,17 +100,6 @@ export function findInDoc(doc, specs, query) {
   for (const [id, note] of Object.entries(doc.ui?.notes ?? {})) add(id, note.title || "Note", "Note", [note.text]);
   for (const group of doc.ui?.groups ?? []) add(group.id, group.title, "Group", []);
   return found.sort((one, other) => one.rank - other.rank);
-}
-
-/**
- * What a node is called: its own title, that of its type, or its type's name.
- * @param {Doc} doc
- * @param {Specs} specs
- * @param {string} id
- */
-export function titleOf(doc, specs, id) {
-  const node = doc.nodes[id];
-  return node._meta?.title ?? specs.nodes.get(node.class_type)?.title ?? node.class_type;
 }
 
 /** @param {Record<string, any>} inputs */

@@ -1,7 +1,6 @@
 /** What a picture was made with: the values of its workflow that people ask for. Pure. */
 
-import { isLink, valueOf } from "./ports.js";
-import { titleOf } from "./search.js";
+import { isLink, titleOf, valueOf } from "./ports.js";
 
 /** @import {Doc, Specs} from "./types.js" */
 

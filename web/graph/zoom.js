@@ -29,7 +29,7 @@ export function fitted(stage, picture, largest = 8) {
  * @param {number} zoom
  * @returns {Place}
  */
-export function centred(stage, picture, zoom) {
+function centred(stage, picture, zoom) {
   return { zoom, x: (stage.width - picture.width * zoom) / 2, y: (stage.height - picture.height * zoom) / 2 };
 }
 

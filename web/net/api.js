@@ -48,7 +48,7 @@ export async function call(method, path, { json, form, headers = {}, query = {},
   const found = /json/.test(answer.headers.get("Content-Type") ?? "") && text ? parse(text) : null;
   if (answer.ok) return { body: found, etag: answer.headers.get("ETag") ?? "", status: answer.status };
   if (answer.status === 401) location.assign(`/login?next=${encodeURIComponent(location.pathname)}`);
-  throw new ApiError(answer.status, found?.detail ?? `${answer.status} ${answer.statusText}`, found ?? {});
+  throw new ApiError(answer.status, found?.detail ?? (text.length < 400 && !text.startsWith("<") && text || `${answer.status} ${answer.statusText}`), found ?? {});
 }
 
 /**

@@ -6,6 +6,7 @@ import { shallow, useStoreWithEqualityFn } from "../vendor/flow.js";
 import { useApp, useAppState, useEditor, useTab } from "../state/use.js";
 import { Field } from "../widgets/index.js";
 import { Icon } from "../icons.js";
+import { sentence } from "../words.js";
 
 /** @import {FormField, FormSection} from "../graph/form.js" */
 
@@ -125,6 +126,6 @@ function useProblem(name) {
   return useStoreWithEqualityFn(useApp().store, (state) => {
     const problems = state.tabs.find((one) => one.id === tab.id)?.problems ?? [];
     const found = problems.find((problem) => problem.node && bind.includes(`${problem.node}.${problem.input}`));
-    return found ? [found.what, found.expected && `expected ${found.expected}`, found.fix].filter(Boolean).join("; ") : "";
+    return found ? sentence(found) : "";
   }, shallow);
 }

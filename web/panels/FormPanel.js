@@ -2,7 +2,7 @@
 
 import { html, useMemo, useState } from "../vendor/flow.js";
 import { declare, declareOutput, declaredAs, nameSection, outputsDeclared, undeclare } from "../graph/form.js";
-import { inputsOf, isLink, outputsOf } from "../graph/ports.js";
+import { inputsOf, isLink, outputsOf, titleOf } from "../graph/ports.js";
 import { useAppState, useEditor, useTab } from "../state/use.js";
 import { Icon } from "../icons.js";
 import { FormFields, useDrop } from "./FormFields.js";
@@ -29,7 +29,7 @@ export function FormPanel() {
  * The page of a workflow's form alone.
  * @param {string} name
  */
-export function formPath(name) {
+function formPath(name) {
   return `/form/${encodeURIComponent(name)}`;
 }
 
@@ -70,10 +70,4 @@ function Outputs() {
         <option key=${`${id}|${place}`} value=${`${id}|${place}`}>${titleOf(doc, specs, id)}: ${output.name || output.port}</option>`))}
     </select>`}
   </details>`;
-}
-
-/** @param {import("../graph/types.js").Doc} doc @param {import("../graph/types.js").Specs} specs @param {string} id */
-function titleOf(doc, specs, id) {
-  const node = doc.nodes[id];
-  return node._meta?.title ?? specs.nodes.get(node.class_type)?.title ?? node.class_type;
 }

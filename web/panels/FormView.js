@@ -47,14 +47,15 @@ function Results() {
   const files = all.flatMap((node) => node.files ?? []);
   const pictures = files.filter(({ format }) => PICTURES.includes(format));
   const texts = all.flatMap((node) => node.texts ?? []);
-  return html`<section class="form-results" aria-label="Results" aria-busy=${status === "running" || status === "queued"}>
+  const isEmpty = !running && !pictures.length && !texts.length && status !== "error";
+  return html`<section class=${`form-results ${isEmpty ? "is-empty" : ""}`} aria-label="Results" aria-busy=${status === "running" || status === "queued"}>
     <${Progress} status=${status} running=${running} />
     ${error && status === "error" && html`<p class="form-problem" role="alert">${error}</p>`}
     ${running?.preview
     ? html`<img class="form-picture" src=${running.preview} alt="preview of the picture under way" />`
     : pictures.map((file) => html`<${Result} key=${file.url} file=${file} onOpen=${() => app.show({ kind: "viewer", files: pictures, file })} />`)}
     ${texts.map((text, place) => html`<pre key=${place} class="node-text">${text}</pre>`)}
-    ${!running && !pictures.length && !texts.length && status !== "error" && html`<p class="empty">What you make appears here.</p>`}
+    ${isEmpty && html`<p class="empty">What you make appears here.</p>`}
   </section>`;
 }
 

@@ -1,6 +1,7 @@
 /** The library: the workflows that ship, own ones, and drafts. */
 
-import { fuzzysort, html, useMemo, useState } from "../vendor/flow.js";
+import { html, useMemo, useState } from "../vendor/flow.js";
+import { fuzzysort } from "../vendor/search.js";
 import { Icon } from "../icons.js";
 import { STARTERS, openWorkflow } from "../state/library.js";
 import { pickFiles } from "../state/opening.js";

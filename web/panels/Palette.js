@@ -4,8 +4,8 @@ import { html, useCallback } from "../vendor/flow.js";
 import { askOf, fittingEnds, freePlace, withNew, withNewGroup, withNewNote } from "../graph/adding.js";
 import { connect } from "../graph/document.js";
 import { WIDTH, shapeOf } from "../graph/geometry.js";
-import { REROUTE } from "../graph/ports.js";
-import { firstLine, ranked, searchNodes, takesAndGives, titleOf, typeName } from "../graph/search.js";
+import { REROUTE, titleOf } from "../graph/ports.js";
+import { firstLine, ranked, searchNodes, takesAndGives, typeName } from "../graph/search.js";
 import { useApp } from "../state/use.js";
 import { focusNode } from "./focus.js";
 import { Picker } from "./Picker.js";
@@ -122,7 +122,7 @@ function canvasChoices(app, at) {
  * @param {Ends} ends
  * @param {{x: number, y: number} | null} at
  */
-export function addChosen(app, spec, ends, at) {
+function addChosen(app, spec, ends, at) {
   const { editor, view } = app.tab;
   const [doc, id] = withNew(editor.doc, app.specs, spec.name, at ? view.toFlow(at.x, at.y) : { x: 0, y: 0 }, ends);
   const size = shapeOf(doc, app.specs, id);

@@ -2,7 +2,7 @@
 
 import { html, useEffect, useState } from "../vendor/flow.js";
 import { ApiError, get } from "../net/api.js";
-import { titleOf } from "../graph/search.js";
+import { titleOf } from "../graph/ports.js";
 import { madeWith } from "../graph/summary.js";
 import { withRun, workflowOf } from "../state/pictures.js";
 import { shownNode } from "../state/shown.js";

@@ -28,7 +28,7 @@ export function TopBar() {
 /** Opens the search in the graph. */
 function FindButton() {
   const app = useApp();
-  return html`<button class="button find-button" aria-keyshortcuts="Control+F" onClick=${() => find(app)}><${Icon} name="search" /><span>Find</span> <kbd>Ctrl F</kbd></button>`;
+  return html`<button class="button find-button" aria-label="Find" aria-keyshortcuts="Control+F" onClick=${() => find(app)}><${Icon} name="search" /><span>Find</span> <kbd>Ctrl F</kbd></button>`;
 }
 
 /** Opens and closes the panels at the left. */

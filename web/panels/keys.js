@@ -29,7 +29,8 @@ export function fits(event, name) {
   const parts = name.split("+");
   const key = parts.pop() === "Space" ? " " : name.split("+").pop() ?? "";
   const wants = new Set(parts);
-  const isSame = event.key === key || (event.key.length === 1 && event.key.toLowerCase() === key.toLowerCase());
+  const isSame = event.key === key || (event.key.length === 1 && event.key.toLowerCase() === key.toLowerCase())
+    || (event.altKey && event.code === `Key${key.toUpperCase()}`); // on a Mac, Alt makes other letters
   const hasShift = wants.has("Shift") || (key.length === 1 && !/[a-z ]/i.test(key));
   return isSame && (event.ctrlKey || event.metaKey) === wants.has("Ctrl") && event.altKey === wants.has("Alt")
     && (event.shiftKey === wants.has("Shift") || (hasShift && !/[a-z]/i.test(key)));

@@ -1,7 +1,5 @@
 /** What can be shown at the sides and over the page, by name: the one place to add a panel or a dialog. */
 
-import { Palette } from "./Palette.js";
-import { Find } from "./Find.js";
 import { deferred } from "../later.js";
 import { Problems, ProblemsBadge } from "./Problems.js";
 import { Queue, QueueBadge } from "./Queue.js";
@@ -37,11 +35,11 @@ export const OVERLAYS = {
   commands: deferred(() => import("./Commands.js"), "Commands"),
   compare: deferred(() => import("./Compare.js"), "Compare"),
   conflict: deferred(() => import("./ConflictDialog.js"), "ConflictDialog"),
-  find: Find,
+  find: deferred(() => import("./Find.js"), "Find"),
   keys: deferred(() => import("./Commands.js"), "KeySheet"),
   mask: deferred(() => import("./MaskEditor.js"), "MaskEditor"),
   menu: deferred(() => import("./Menu.js"), "Menu"),
-  palette: Palette,
+  palette: deferred(() => import("./Palette.js"), "Palette"),
   "picture-menu": deferred(() => import("./PictureActions.js"), "PictureMenu"),
   rename: deferred(() => import("./RenameDialog.js"), "RenameDialog"),
   run: deferred(() => import("./RunDetails.js"), "RunDetails"),

@@ -1,6 +1,7 @@
 /** Copy, cut, paste and duplicate: what is selected, as JSON on the system's clipboard; pictures into loaders. */
 
 import { call } from "../net/api.js";
+import { stringify } from "../net/exact.js";
 import { upload } from "../net/uploads.js";
 import { withNew } from "../graph/adding.js";
 import { fragment, parsed, pasted } from "../graph/clipboard.js";
@@ -26,7 +27,7 @@ export function copied(app) {
   const number = sizeOf(part);
   if (!number) return "";
   app.announce(`Copied ${count(number, "item")}.`);
-  return JSON.stringify(part, null, 2);
+  return stringify(part, 2);
 }
 
 /**
@@ -54,7 +55,7 @@ export async function pasteText(app, text, { isLinkedOutside = false } = {}) {
   form.append("file", new File([text], "pasted.json", { type: "application/json" }));
   try {
     const { body } = await call("POST", "/v1/open", { form });
-    return place(app, /** @type {Doc} */ (parsed(JSON.stringify(body.document), app.specs, arrange(app.specs))), false);
+    return place(app, /** @type {Doc} */ (parsed(stringify(body.document), app.specs, arrange(app.specs))), false);
   } catch (error) {
     app.tellError(error, "Not pasted");
     return true;

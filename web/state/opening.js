@@ -21,7 +21,7 @@ const STEP = 40;
  * @param {Iterable<File>} files
  * @param {Place} [at] where a picture without a workflow would go
  */
-export async function openFiles(app, files, at = app.tab.view.middle()) {
+async function openFiles(app, files, at = app.tab.view.middle()) {
   for (const file of files) {
     const form = new FormData();
     form.append("file", file);

@@ -97,7 +97,7 @@ function withLoader(specs, doc, middle) {
  * @param {Doc} doc
  * @param {string} id
  */
-export function pictureInput(specs, doc, id) {
+function pictureInput(specs, doc, id) {
   return specs.nodes.get(doc.nodes[id]?.class_type)?.inputs.find(({ image_upload: isOne }) => isOne)?.name;
 }
 

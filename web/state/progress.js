@@ -154,7 +154,7 @@ export function partOf(progress) {
  * The address of a file that a run saved.
  * @param {{type: string, subfolder: string, filename: string}} file
  */
-export function fileUrl({ type, subfolder, filename }) {
+function fileUrl({ type, subfolder, filename }) {
   return ["/v1/files", type, ...subfolder.split("/").filter(Boolean).map(encodeURIComponent), encodeURIComponent(filename)].join("/");
 }
 

@@ -144,7 +144,8 @@ export function keepChecked(app, tab) {
   let number = 0;
   const check = async () => {
     const mine = (number += 1);
-    const { problems } = await post("/v1/check", { workflow: tab.editor.doc });
+    const isEmpty = !Object.keys(tab.editor.doc.nodes).length;
+    const { problems } = isEmpty ? { problems: [] } : await post("/v1/check", { workflow: tab.editor.doc });
     if (mine !== number) return;
     app.changeTab(tab.id, { problems, isChecked: true });
     if (!problems.length) timer = window.setTimeout(() => void runChanged(app, tab), REST_MS);
@@ -171,7 +172,7 @@ export function keepChecked(app, tab) {
  * @param {Specs} specs
  * @returns {Doc}
  */
-export function withNewSeeds(doc, specs) {
+function withNewSeeds(doc, specs) {
   return Object.entries(doc.ui?.seeds ?? {}).reduce((found, [address, mode]) => {
     const [id, name] = [nodeOf(address), portOf(address)];
     const old = found.nodes[id]?.inputs[name];

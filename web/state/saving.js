@@ -2,6 +2,7 @@
 
 import { apiGraph } from "../graph/api.js";
 import { ApiError, call, workflowPath } from "../net/api.js";
+import { stringify } from "../net/exact.js";
 import { shortName } from "./library.js";
 
 /** @import {App} from "./app.js" */
@@ -99,7 +100,7 @@ export function download(app, format) {
   const { doc } = app.tab.editor;
   const content = format === "api" ? apiGraph(doc, app.specs) : doc;
   const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([JSON.stringify(content, null, 1)], { type: "application/json" }));
+  link.href = URL.createObjectURL(new Blob([stringify(content, 1)], { type: "application/json" }));
   link.download = `${app.tabState.name}${format === "api" ? "_api" : ""}.json`;
   link.click();
   window.setTimeout(() => URL.revokeObjectURL(link.href), 1000);

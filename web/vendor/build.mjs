@@ -1,4 +1,4 @@
-// Makes flow.js, flow.css, layout.js, LICENSES and versions.json from the packages that package-lock.json pins.
+// Makes flow.js, flow.css, layout.js, search.js, LICENSES and versions.json from the packages that package-lock.json pins.
 import { build } from "esbuild";
 import { createHash } from "node:crypto";
 import { readFileSync, readdirSync, writeFileSync } from "node:fs";
@@ -28,7 +28,8 @@ const licence = (name) => {
   return readFileSync(join(folder, file), "utf8").trim().replaceAll("\r\n", "\n");
 };
 
-const names = [...(await bundle("flow.entry.mjs", "flow.js")), ...(await bundle("layout.entry.mjs", "layout.js"))];
+const made = ["flow", "layout", "search"];
+const names = (await Promise.all(made.map((name) => bundle(`${name}.entry.mjs`, `${name}.js`)))).flat();
 if (names.includes("@dagrejs/dagre")) names.push("@dagrejs/graphlib"); // comes inside dagre's own file
 const packages = [...new Set(names)].sort();
 writeFileSync(join(out, "flow.css"), readFileSync(join(here, "node_modules/@xyflow/react/dist/style.css")));
@@ -40,6 +41,6 @@ writeFileSync(join(out, "LICENSES"), texts.join("\n\n"));
 const sha256 = (file) => createHash("sha256").update(readFileSync(join(out, file))).digest("hex");
 const versions = {
   packages: Object.fromEntries(packages.map((name) => [name, { version: packaged(name).version, licence: packaged(name).license }])),
-  sha256: Object.fromEntries(["flow.css", "flow.js", "layout.js"].map((file) => [file, sha256(file)])),
+  sha256: Object.fromEntries(["flow.css", ...made.map((name) => `${name}.js`)].map((file) => [file, sha256(file)])),
 };
 writeFileSync(join(out, "versions.json"), JSON.stringify(versions, null, 2) + "\n");

@@ -2,8 +2,7 @@
 
 import { html, useEffect, useId, useState } from "../vendor/flow.js";
 import { get } from "../net/api.js";
-import { Floating, Options } from "./list.js";
-import { found } from "./names.js";
+import { Floating, Options, found } from "./list.js";
 
 const TYPED = /embedding:([^\s,():]*)$/;
 

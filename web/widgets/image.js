@@ -53,7 +53,7 @@ export function PictureField(props) {
  * @param {string} name
  * @param {string} folder
  */
-export function fileOf(name, folder) {
+function fileOf(name, folder) {
   const [, path, type] = /^(.*?)(?: \[(input|output|temp)\])?$/.exec(name) ?? ["", name, ""];
   const end = path.lastIndexOf("/");
   const kind = type ?? folder;
@@ -62,7 +62,7 @@ export function fileOf(name, folder) {
 }
 
 /** @param {{url: string}} file @param {number} side */
-const smallOf = ({ url }, side) => `${url}?format=webp&size=${side}`;
+const smallOf = ({ url }, side) => `${url}?format=jpeg&size=${side}`;
 
 /**
  * Takes pictures that are dropped on the node, or the row of a form, around a field -> true while one is over it.

@@ -1,8 +1,10 @@
 /** Lists that open at a field: one is chosen by pointer or keys, out of thousands. */
 
 import { createPortal, html, useEffect, useId, useLayoutEffect, useRef, useState } from "../vendor/flow.js";
-import { found, parted } from "./names.js";
+import { fuzzysort } from "../vendor/search.js";
+import { parted } from "./names.js";
 
+const FOUND = 500; // names in a list
 const HEIGHT = 320;
 const LEAST_WIDTH = 280;
 const MARGIN = 8;
@@ -116,4 +118,14 @@ function usePlace(anchor) {
 /** @param {string} key */
 function moveOf(key) {
   return { ArrowDown: 1, ArrowUp: -1, PageDown: 10, PageUp: -10 }[key] ?? 0;
+}
+
+/**
+ * The names that fit what is typed, best first; all in their order when nothing is.
+ * @param {readonly string[]} names
+ * @param {string} text
+ * @returns {readonly string[]}
+ */
+export function found(names, text) {
+  return text.trim() === "" ? names : fuzzysort.go(text.trim(), names, { limit: FOUND }).map(({ target }) => target);
 }

@@ -1,19 +1,6 @@
-/** Names of files and choices: finding them, and those nearest to one that is not there. Pure. */
+/** Names of files and choices, and those nearest to one that is not there. Pure. */
 
-import { fuzzysort } from "../vendor/flow.js";
-
-const FOUND = 500;
 const NEAR = 0.3; // share of pairs of letters that a near name has in common
-
-/**
- * The names that fit what is typed, best first; all in their order when nothing is.
- * @param {readonly string[]} names
- * @param {string} text
- * @returns {readonly string[]}
- */
-export function found(names, text) {
-  return text.trim() === "" ? names : fuzzysort.go(text.trim(), names, { limit: FOUND }).map(({ target }) => target);
-}
 
 /**
  * The names most like one that is not there.

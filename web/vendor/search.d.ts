@@ -1,0 +1,2 @@
+// The types of search.js.
+export { default as fuzzysort } from "fuzzysort";
