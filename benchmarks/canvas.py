@@ -229,12 +229,16 @@ def first_load(browser: Browser, url: str) -> None:
     page.goto(url)
     page.wait_for_selector(".node")
     took = time.perf_counter() - began
-    page.wait_for_timeout(500)
-    code = sum(
-        size for key, size in sizes.items() if "/web/" in urls.get(key, "") or urls.get(key, "").rstrip("/") == url
-    )
+    later = "link[href='/web/style/later.css']"
+    page.wait_for_selector("html[data-ready]", state="attached")
+    modules = page.evaluate("() => [...document.querySelectorAll('link[rel=modulepreload]')].map((link) => link.href)")
+    first = {url, f"{url}/", f"{url}/web/style/index.css", *modules}
+    code = sum(size for key, size in sizes.items() if urls.get(key) in first)
+    api = sum(size for key, size in sizes.items() if "/v1/" in urls.get(key, ""))
     total = sum(sizes.values())
-    print(f"first load: {code / 1024:.0f} KB of code and style, {total / 1024:.0f} KB in all, {len(sizes)} requests;")
+    assert page.locator(later).count() == 1
+    print(f"first load: {code / 1000:.0f} kB of code and style in {len(first)} files, {api / 1000:.0f} kB of the API;")
+    print(f"            {total / 1000:.0f} kB in {len(sizes)} requests with what comes when the page is idle")
     print(f"            a graph is there after {1000 * took:.0f} ms")
     page.close()
 

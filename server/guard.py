@@ -61,6 +61,9 @@ HEADERS: Mapping[str, str] = {
 }
 
 
+PARTS = ("X-Content-Type-Options", "Cross-Origin-Resource-Policy")
+
+
 def scope_of(method: str, path: str) -> str:
     """The scope that a request needs: `run`, `edit` or `admin`.
 
@@ -156,11 +159,14 @@ class Guard:
     async def add_headers(self, request: web.Request, response: web.StreamResponse) -> None:
         """Puts the security headers on an answer, where its route has not set others."""
         response.headers["Server"] = "nodegraph"
+        is_part = path_of(request).startswith("/web/")  # of a page: what is for pages would only make it larger
         for name, value in HEADERS.items():
-            response.headers.setdefault(name, value)
+            if name in PARTS or not is_part:
+                response.headers.setdefault(name, value)
         is_content = CONTENT.fullmatch(_bare(path_of(request))) is not None
         own = CONTENT_POLICY if is_content else self._policy_at(_host(request))
-        response.headers.setdefault("Content-Security-Policy", own)
+        if not is_part:
+            response.headers.setdefault("Content-Security-Policy", own)
         origin = request.headers.get("Origin", "")
         if self.settings.allowed_origins:
             response.headers.add("Vary", "Origin")

@@ -1,6 +1,7 @@
 /** The title and the icon of the page, which also say how far a run is while the page is not in front. */
 
 const RADIUS = 13;
+const STEP = 5; // percent: each ring is a picture that the browser has to read
 const ROUND = 2 * Math.PI * RADIUS;
 
 /**
@@ -13,7 +14,8 @@ export function showTitle(name, percent) {
   const icon = /** @type {HTMLLinkElement | null} */ (document.querySelector("link[rel=icon]"));
   if (!icon) return;
   icon.dataset.own ??= icon.href;
-  icon.href = percent === null ? icon.dataset.own : `data:image/svg+xml,${encodeURIComponent(ring(percent))}`;
+  const href = percent === null ? icon.dataset.own : `data:image/svg+xml,${encodeURIComponent(ring(STEP * Math.round(percent / STEP)))}`;
+  if (icon.href !== href) icon.href = href;
 }
 
 /** @param {number} percent */
