@@ -49,7 +49,7 @@ export function flowNodes(doc, specs, selection, before, docBefore) {
     const node = doc.nodes[id];
     const known = old.get(id);
     const spec = specs.nodes.get(node.class_type);
-    const isSame = docBefore?.nodes[id] === node && looksAlike(doc, docBefore, id) && spec && (node.class_type !== REROUTE || doc.nodes === docBefore.nodes);
+    const isSame = docBefore?.nodes[id] === node && looksAlike(doc, docBefore, id) && ((spec && node.class_type !== REROUTE) || doc.nodes === docBefore.nodes);
     const data = isSame && known ? known.data : {
       node, spec, shape: shapeOf(doc, specs, id), isCollapsed: Boolean(doc.ui?.collapsed?.[id]), color: doc.ui?.colors?.[id],
     };

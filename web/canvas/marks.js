@@ -1,8 +1,7 @@
 /** What a gesture marks on the canvas while it lasts: at once, on the elements, so that nothing is drawn anew. */
 
-import { accepts, isLink } from "../graph/ports.js";
+import { accepts, needed, needs } from "../graph/ports.js";
 
-/** @import {Doc} from "../graph/types.js" */
 /** @import {Ground, Loose, Over} from "./wiring.js" */
 
 /**
@@ -55,26 +54,4 @@ export function unmark(element) {
   delete element.dataset.wiring;
   markOver(element, null);
   for (const name of ["data-fit", "data-mark"]) for (const old of element.querySelectorAll(`[${name}]`)) old.removeAttribute(name);
-}
-
-/** What a node needs, and itself. @param {Doc} doc @param {string} id */
-function needs(doc, id) {
-  return reached(id, (at) => Object.values(doc.nodes[at]?.inputs ?? {}).filter(isLink).map(([source]) => source));
-}
-
-/** What needs a node, and itself. @param {Doc} doc @param {string} id */
-function needed(doc, id) {
-  /** @type {Map<string, string[]>} */
-  const users = new Map();
-  for (const [user, node] of Object.entries(doc.nodes)) {
-    for (const value of Object.values(node.inputs)) if (isLink(value)) users.set(value[0], [...(users.get(value[0]) ?? []), user]);
-  }
-  return reached(id, (at) => users.get(at) ?? []);
-}
-
-/** @param {string} id @param {(id: string) => string[]} next */
-function reached(id, next) {
-  const found = new Set([id]);
-  for (const at of found) for (const other of next(at)) found.add(other); // a set's walk meets what is added to it
-  return found;
 }

@@ -18,21 +18,31 @@ export function dragSize(tab, event, handle) {
   const { editor } = tab;
   const id = handle.dataset.resize ?? "";
   const before = editor.doc;
+  let size = [0, 0];
   const box = /** @type {HTMLElement} */ (handle.parentElement).getBoundingClientRect();
   const from = tab.view.toFlow(box.left, box.top);
   const grip = { x: box.right - event.clientX, y: box.bottom - event.clientY };
   follow(event, {
     onMove(now) {
       const to = tab.view.toFlow(now.clientX + grip.x, now.clientY + grip.y);
-      editor.adjust((doc) => sizedDoc(doc, id, Math.max(LEAST.width, Math.round(to.x - from.x)), Math.max(LEAST.height, Math.round(to.y - from.y))));
+      size = [Math.max(LEAST.width, Math.round(to.x - from.x)), Math.max(LEAST.height, Math.round(to.y - from.y))];
+      editor.adjust((doc) => sizedDoc(doc, id, size[0], size[1]));
     },
     onEnd(now, isMoved) {
-      const after = editor.doc;
       if (!isMoved) return;
-      editor.adjust((doc) => ({ ...before, ui: { ...before.ui, viewport: doc.ui?.viewport } }));
-      if (now) editor.edit("Resize", () => after);
+      editor.adjust((doc) => restored(doc, before, id));
+      if (now) editor.edit("Resize", (doc) => sizedDoc(doc, id, size[0], size[1]));
     },
   });
+}
+
+/** A document with something as large as it was in another. @param {Doc} doc @param {Doc} before @param {string} id */
+function restored(doc, before, id) {
+  if (doc.nodes[id]) return withUi(doc, "sizes", id, before.ui?.sizes?.[id]);
+  const note = before.ui?.notes?.[id];
+  if (note && doc.ui?.notes?.[id]) return withNote(doc, id, { ...doc.ui.notes[id], size: note.size });
+  const group = before.ui?.groups?.find((one) => one.id === id);
+  return group ? withGroup(doc, group) : doc;
 }
 
 /** @param {Doc} doc @param {string} id @param {number} width @param {number} height @returns {Doc} */

@@ -120,9 +120,14 @@ function drop(app, tab, element, wire, over, now) {
   if (over?.why) return app.toast(over.why);
   const isBack = over && off && over.node === off.node && (!over.handle || over.handle === `in:${off.input}`);
   if (isBack || !isInside(element, now)) return undefined;
+  const cut = (/** @type {Doc} */ doc) => (off && doc.nodes[off.node] ? setInput(doc, off.node, off.input, undefined) : doc);
   const joined = over?.doc;
-  if (joined) return tab.editor.edit(off ? "Move a wire" : "Connect", (doc) => ({ ...doc, nodes: joined.nodes }));
-  if (off) return tab.editor.edit("Cut a wire", (doc) => ({ ...doc, nodes: wire.doc.nodes }));
+  if (joined) {
+    const [target, input] = wire.to ? [wire.to.node, wire.to.input] : [over.node, over.handle?.slice(3) ?? ""];
+    const link = joined.nodes[target].inputs[input];
+    return tab.editor.edit(off ? "Move a wire" : "Connect", (doc) => (doc.nodes[target] ? setInput(cut(doc), target, input, link) : doc));
+  }
+  if (off) return tab.editor.edit("Cut a wire", cut);
   return app.show({ kind: "palette", at: { x: now.clientX, y: now.clientY }, ...asked(wire, app.specs) });
 }
 

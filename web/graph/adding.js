@@ -2,7 +2,7 @@
 
 import { addNode, changeNode, connect, freshId, pruned, setInput, withGroup, withNote } from "./document.js";
 import { GRID, REROUTE_SIZE, shapeOf } from "./geometry.js";
-import { REROUTE, firstFit, inputsOf, isLink, misfit, outputsOf, slotOf, titleOf, typeOfLink } from "./ports.js";
+import { REROUTE, accepts, firstFit, inputsOf, isLink, needed, needs, outputsOf, slotOf, titleOf, typeOfLink } from "./ports.js";
 
 /** @import {Ask} from "./ports.js" */
 /** @import {Doc, Link, Spec, Specs} from "./types.js" */
@@ -160,18 +160,21 @@ export function fittingEnds(doc, specs, { from, to }) {
   const ask = askOf(doc, specs, { from, to });
   /** @type {End[]} */
   const ends = [];
+  const around = from ? needs(doc, from.node) : to ? needed(doc, to.node) : new Set(); // a wire there would make a circle
+  const wanted = to ? inputsOf(doc, specs, to.node).find((item) => item.name === to.input)?.port ?? "*" : "*";
   for (const other of Object.keys(doc.nodes)) {
+    if (around.has(other)) continue;
     const title = titleOf(doc, specs, other);
-    if (from && other !== from.node) {
+    if (from) {
       for (const input of inputsOf(doc, specs, other)) {
         const link = /** @type {Link} */ ([from.node, from.place]);
-        if ((!input.link_only && ask?.type === "*") || misfit(doc, specs, link, other, input.name)) continue;
+        if ((!input.link_only && ask?.type === "*") || !accepts(ask?.type ?? "*", input.port)) continue;
         ends.push({ link, node: other, input: input.name, label: `${title} · ${input.name}`, type: input.port, ...taken(doc, other, input.name) });
       }
-    } else if (to && other !== to.node) {
+    } else if (to) {
       outputsOf(doc, specs, other).forEach((output, place, all) => {
         const link = /** @type {Link} */ ([other, slotOf(all, place)]);
-        if (misfit(doc, specs, [other, place], to.node, to.input)) return;
+        if (!accepts(output.port, wanted)) return;
         ends.push({ link, node: to.node, input: to.input, label: `${title} · ${output.name || output.port}`, type: output.port, hint: `#${other}`, isTaken: false });
       });
     }

@@ -182,7 +182,7 @@ export function settled(doc, specs, arrange) {
     const inputs = Object.entries(node.inputs ?? {}).map(([name, value]) => [name, isLink(value) ? named(doc, specs, value) : value]);
     return [id, { ...node, inputs: Object.fromEntries(inputs) }];
   }));
-  const groups = doc.ui?.groups?.map((group, place) => ({ ...group, id: typeof group.id === "string" && !(group.id in doc.nodes) ? group.id : `group${place + 1}` }));
+  const groups = doc.ui?.groups?.map((group, place) => ({ ...group, id: typeof group.id === "string" && !(group.id in doc.nodes) ? group.id : `frame${place + 1}` }));
   const found = { ...doc, nodes, ...(doc.ui && { ui: pruned({ ...doc.ui, groups }) }) };
   const lost = Object.keys(nodes).filter((id) => !isPlace(doc.ui?.positions?.[id]));
   return lost.length ? move(found, arrange(found, lost)) : found;

@@ -116,7 +116,8 @@ export function undeclare(doc, side, name) {
  * @returns {Doc}
  */
 export function changeDeclared(doc, name, { name: next = name, ...changes }) {
-  const free = next === name ? name : freeName(doc, next);
+  const { [name]: _, ...others } = doc.inputs ?? {};
+  const free = next === name ? name : freeName({ ...doc, inputs: others }, next);
   const inputs = Object.fromEntries(Object.entries(doc.inputs ?? {}).map(([old, item]) => (
     old === name ? [free, pruned({ ...item, ...changes })] : [old, item]
   )));

@@ -3,6 +3,7 @@
 /** @import {Doc, InputSpec, Link, OutputSpec, Spec, Specs} from "./types.js" */
 
 export const REROUTE = "Reroute";
+const MOST_OUTPUTS = 256; // of a node whose type is not known
 
 /**
  * What a new node has to fit: the type of an output that it takes (`from`), or of an input that it feeds (`to`).
@@ -78,16 +79,28 @@ export function outputsOf(doc, specs, id) {
   const spec = specs.nodes.get(node.class_type);
   if (node.class_type === REROUTE) return [{ name: spec?.outputs[0]?.name ?? "*", port: passedType(doc, specs, id) }];
   if (spec) return spec.outputs;
-  /** @type {Set<string | number>} */
-  const slots = new Set();
-  for (const other of Object.values(doc.nodes)) {
-    for (const value of Object.values(other.inputs)) if (isLink(value) && value[0] === id) slots.add(value[1]);
-  }
-  const names = [...slots].filter((slot) => typeof slot === "string");
-  const last = Math.max(-1, ...[...slots].filter((slot) => typeof slot === "number"));
+  const slots = [...slotsOf(doc.nodes).get(id) ?? []];
+  const names = slots.filter((slot) => typeof slot === "string");
+  const last = Math.min(MOST_OUTPUTS - 1, Math.max(-1, ...slots.filter((slot) => typeof slot === "number")));
   return Array.from({ length: Math.max(names.length, last + 1) }, (_, place) => (
     { name: String(names[place] ?? place), port: "*" }
   ));
+}
+
+/** @type {WeakMap<Doc["nodes"], Map<string, Set<string | number>>>} found once for each state of the nodes */
+const linked = new WeakMap();
+
+/** The outputs that links name, by node. @param {Doc["nodes"]} nodes */
+function slotsOf(nodes) {
+  const known = linked.get(nodes);
+  if (known) return known;
+  /** @type {Map<string, Set<string | number>>} */
+  const found = new Map();
+  for (const { inputs } of Object.values(nodes)) {
+    for (const value of Object.values(inputs)) if (isLink(value)) found.set(value[0], (found.get(value[0]) ?? new Set()).add(value[1]));
+  }
+  linked.set(nodes, found);
+  return found;
 }
 
 /**
@@ -144,25 +157,30 @@ function passedType(doc, specs, id) {
   return "*";
 }
 
-/**
- * True when `to` needs `from`, directly or through other nodes.
- * @param {Doc} doc
- * @param {string} from
- * @param {string} to
- */
-function isUpstream(doc, from, to) {
-  const seen = new Set([to]);
-  const open = [to];
-  for (let id = open.pop(); id !== undefined; id = open.pop()) {
-    if (id === from) return true;
-    for (const value of Object.values(doc.nodes[id]?.inputs ?? {})) {
-      if (isLink(value) && !seen.has(value[0])) {
-        seen.add(value[0]);
-        open.push(value[0]);
-      }
+/** What a node needs, and itself. @param {Doc} doc @param {string} id */
+export function needs(doc, id) {
+  return reached(id, (at) => Object.values(doc.nodes[at]?.inputs ?? {}).filter(isLink).map(([source]) => source));
+}
+
+/** What needs a node, and itself. @param {Doc} doc @param {string} id */
+export function needed(doc, id) {
+  /** @type {Map<string, string[]>} */
+  const users = new Map();
+  for (const [user, node] of Object.entries(doc.nodes)) {
+    for (const value of Object.values(node.inputs)) {
+      if (!isLink(value)) continue;
+      if (users.has(value[0])) users.get(value[0])?.push(user);
+      else users.set(value[0], [user]);
     }
   }
-  return false;
+  return reached(id, (at) => users.get(at) ?? []);
+}
+
+/** @param {string} id @param {(id: string) => string[]} next */
+function reached(id, next) {
+  const found = new Set([id]);
+  for (const at of found) for (const other of next(at)) found.add(other); // a set's walk meets what is added to it
+  return found;
 }
 
 /**
@@ -178,7 +196,7 @@ export function misfit(doc, specs, link, id, input) {
   const wanted = inputsOf(doc, specs, id).find((item) => item.name === input)?.port ?? "*";
   const given = typeOfLink(doc, specs, link);
   if (!accepts(given, wanted)) return `${given} does not fit ${wanted}.`;
-  if (isUpstream(doc, id, link[0])) return "This would make a circle.";
+  if (needs(doc, link[0]).has(id)) return "This would make a circle.";
   return "";
 }
 

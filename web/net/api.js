@@ -44,7 +44,10 @@ export async function call(method, path, { json, form, headers = {}, query = {},
       if (signal?.aborted) throw error;
       throw new ApiError(0, "The server does not answer.");
     });
-  const text = await answer.text();
+  const text = await answer.text().catch((error) => {
+    if (signal?.aborted) throw error;
+    throw new ApiError(0, "The server's answer broke off.");
+  });
   const found = /json/.test(answer.headers.get("Content-Type") ?? "") && text ? parse(text) : null;
   if (answer.ok) return { body: found, etag: answer.headers.get("ETag") ?? "", status: answer.status };
   if (answer.status === 401) location.assign(`/login?next=${encodeURIComponent(location.pathname)}`);

@@ -31,7 +31,7 @@ function Section({ section: { title, fields }, isArranged }) {
   const drop = useDrop((name, address) => editor.edit("Arrange the form", (doc) => (
     moveDeclared(address ? declare(doc, address) : doc, name || Object.keys(declare(doc, address).inputs ?? {}).at(-1) || "", undefined, title)
   )));
-  const rename = (/** @type {any} */ event) => editor.edit("Rename a section", (doc) => nameSection(doc, event.target.value.trim(), title));
+  const rename = left((value) => editor.edit("Rename a section", (doc) => nameSection(doc, value, title)));
   return html`<fieldset class="form-section" ...${isArranged ? drop : {}}>
     ${title && (isArranged
     ? html`<legend><input class="field form-legend" aria-label="title of the section" defaultValue=${title} onBlur=${rename} /></legend>`
@@ -84,12 +84,22 @@ function Handles({ field }) {
     <button class="button is-quiet is-icon" aria-label=${`settings of ${field.label}`} aria-expanded=${isOpen} onClick=${() => setOpen(!isOpen)}><${Icon} name="more" /></button>
     <button class="button is-quiet is-icon" aria-label=${`take ${field.label} out of the form`} onClick=${() => editor.edit("Change the form", (doc) => undeclare(doc, "inputs", field.name))}><${Icon} name="close" /></button>
     ${isOpen && html`<div class="form-settings">
-      <label>Name<input class="field" defaultValue=${field.name} onBlur=${(/** @type {any} */ event) => event.target.value && change({ name: event.target.value })} /></label>
-      <label>Label<input class="field" defaultValue=${field.label} onBlur=${(/** @type {any} */ event) => change({ title: event.target.value || undefined })} /></label>
-      <label>Help<input class="field" defaultValue=${field.doc} onBlur=${(/** @type {any} */ event) => change({ doc: event.target.value || undefined })} /></label>
+      <label>Name<input class="field" defaultValue=${field.name} onBlur=${left((value) => value && change({ name: value }))} /></label>
+      <label>Label<input class="field" defaultValue=${field.label} onBlur=${left((value) => change({ title: value || undefined }))} /></label>
+      <label>Help<input class="field" defaultValue=${field.doc} onBlur=${left((value) => change({ doc: value || undefined }))} /></label>
       <label class="form-check"><input type="checkbox" checked=${field.required} onChange=${(/** @type {any} */ event) => change({ required: event.target.checked || undefined })} />Must be given by who calls it</label>
     </div>`}
   </div>`;
+}
+
+/**
+ * What a field does that is left: nothing, when it is as it was.
+ * @param {(value: string) => void} take
+ */
+function left(take) {
+  return (/** @type {any} */ { target }) => {
+    if (target.value !== target.defaultValue) take(target.value.trim());
+  };
 }
 
 /**

@@ -13,6 +13,7 @@ export function useKeys() {
       const command = COMMANDS.find((one) => one.keys.some((key) => fits(event, key)) && isMeant(event, one));
       if (!command) return;
       event.preventDefault();
+      if (event.repeat && /^(run|save)/.test(command.id)) return; // held, not meant again
       command.run(app);
     };
     window.addEventListener("keydown", onKey);

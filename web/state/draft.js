@@ -35,7 +35,7 @@ import { readsSame, sameWork } from "../graph/changes.js";
  * @property {number} local timer
  * @property {number} remote timer
  * @property {boolean} isSending
- * @property {boolean} isRefused the server keeps no drafts for this caller
+ * @property {Snapshot | null} refused what the server did not take
  * @property {number} closed
  * @property {boolean} isGone closed, and nothing of it has to be kept
  * @property {Promise<(() => void) | null>} claim

@@ -6,7 +6,7 @@ import { claim } from "./claims.js";
 import { draftPath, hasChanges, isEmpty, isSafe, isSame, snapshot, verdict } from "./draft.js";
 
 /** @import {App, Tab, TabState} from "./app.js" */
-/** @import {DraftEntry, DraftRecord, Kept, ServerDraft} from "./draft.js" */
+/** @import {DraftEntry, DraftRecord, Kept, ServerDraft, Snapshot} from "./draft.js" */
 /** @import {Doc} from "../graph/types.js" */
 
 const LOCAL_MS = 150;
@@ -16,6 +16,7 @@ export const RELOAD_MS = 800; // how long the page before may take to let go of 
 const UNKNOWN_MOST = 3;
 const CLOSED_MOST = 20;
 const NAME_MOST = 200;
+const CONTROLS = /[\x00-\x1f\x7f]/g; // which no name of a draft may have
 
 /** Keeps what is open. One for each page. */
 export class Drafts {
@@ -62,7 +63,7 @@ export class Drafts {
     const { doc, past, future } = last.kept.tab.editor.store.getState();
     const tab = this.app.openTab(doc, { ...last.state, problems: [], isChecked: false });
     tab.editor.store.setState({ past, future });
-    this.amend(tab.id, { revision: last.kept.revision, known: last.kept.known });
+    this.amend(tab.id, { revision: last.kept.revision, known: last.kept.known, sent: last.kept.sent });
     return true;
   }
 
@@ -83,7 +84,7 @@ export class Drafts {
     if (isCopy) return this.amend(id, isDirty ? { known: null } : {});
     const isLost = entry === undefined && source.revision > 0;
     this.amend(id, {
-      revision: entry === null ? source.revision : entry?.revision ?? 0,
+      revision: entry === undefined ? 0 : theirs?.revision ?? source.revision,
       ...(choice === "mine" && record && { sent: record.sent }), ...((!source.isKnown || isLost) && { known: null }),
     });
     if (choice === "both" && record) this.openCopy(record.doc, record.name);
@@ -153,7 +154,7 @@ export class Drafts {
     const tab = /** @type {Tab} */ (this.app.tabs.get(state.id));
     /** @type {Kept} */
     const kept = {
-      tab, state, revision: 0, sent: [], known: null, written: null, local: 0, remote: 0, isSending: false, isRefused: false, closed: 0, isGone: false,
+      tab, state, revision: 0, sent: [], known: null, written: null, local: 0, remote: 0, isSending: false, refused: null, closed: 0, isGone: false,
       claim: claim(`draft ${state.id}`, RELOAD_MS),
       end: tab.editor.store.subscribe((now, before) => now.doc !== before.doc && this.soon(kept)),
     };
@@ -184,6 +185,11 @@ export class Drafts {
     void this.write(kept).then(() => this.send(kept));
   }
 
+  /** True when its tab was closed and opened again: another one keeps it. @param {Kept} kept */
+  isPast(kept) {
+    return (this.kept.get(kept.tab.id) ?? kept) !== kept;
+  }
+
   /** @param {Kept} kept */
   soon(kept) {
     kept.local ||= window.setTimeout(() => this.write(kept), LOCAL_MS);
@@ -194,7 +200,7 @@ export class Drafts {
   async write(kept) {
     clearTimeout(kept.local);
     kept.local = 0;
-    if (kept.isGone) return;
+    if (kept.isGone || this.isPast(kept)) return;
     const now = snapshot(kept);
     /** @type {DraftRecord} */
     const record = {
@@ -216,22 +222,24 @@ export class Drafts {
     clearTimeout(kept.remote);
     kept.remote = 0;
     const now = snapshot(kept);
-    if (kept.isSending || kept.isRefused || kept.isGone || isSame(now, kept.known)) return;
+    if (kept.isSending || kept.isGone || this.isPast(kept) || isSame(now, kept.known) || isSame(now, kept.refused)) return;
     kept.isSending = true;
     kept.sent = [...kept.sent.slice(1 - UNKNOWN_MOST), now.doc];
     await this.write(kept); // so that a page that dies here knows its own work when it finds it on the server
     let wait_ms = SERVER_MS;
     try {
-      const json = { name: now.name.slice(0, NAME_MOST), workflow: now.workflow, base: now.base || null, document: now.doc };
+      const json = { name: now.name.replace(CONTROLS, " ").slice(0, NAME_MOST), workflow: now.workflow, base: now.base || null, document: now.doc };
       /** @type {Record<string, string>} */
       const headers = kept.revision ? { "If-Match": `"${kept.revision}"` } : { "If-None-Match": "*" };
       const { body } = await call("PUT", draftPath(kept.tab.id), { json, headers });
-      Object.assign(kept, { revision: body.revision, known: now, sent: [] });
-      await (kept.isGone ? this.forget(kept.tab.id, kept.revision) : this.write(kept));
+      const heir = this.kept.get(kept.tab.id) ?? kept;
+      Object.assign(heir, { revision: body.revision, known: now, ...(heir === kept && { sent: [] }) });
+      await (kept.isGone && heir === kept ? this.forget(kept.tab.id, kept.revision) : this.write(heir));
     } catch (error) {
-      wait_ms = await this.refused(kept, error);
+      wait_ms = await this.refused(kept, error, now);
+    } finally {
+      kept.isSending = false;
     }
-    kept.isSending = false;
     if (!isSame(snapshot(kept), kept.known)) kept.remote ||= window.setTimeout(() => this.send(kept), wait_ms);
   }
 
@@ -239,16 +247,18 @@ export class Drafts {
    * What to do when the server did not take a draft -> when to try again.
    * @param {Kept} kept
    * @param {unknown} error
+   * @param {Snapshot} now what was sent; it is not sent again until it changes
    */
-  async refused(kept, error) {
-    if (!(error instanceof ApiError)) throw error;
+  async refused(kept, error, now) {
+    if (!(error instanceof ApiError)) return RETRY_MS;
     if (error.status === 412) {
       await this.settle(kept).catch(() => {});
       return 0;
     }
     if (error.status < 400 || error.status >= 500 || error.status === 429) return RETRY_MS;
-    kept.isRefused = true;
-    if (error.status !== 403 && error.status !== 401) this.app.tellError(error, `The draft of "${kept.state.name}" is kept in this browser only`);
+    const isNew = !kept.refused;
+    kept.refused = now;
+    if (isNew && error.status !== 403 && error.status !== 401) this.app.tellError(error, `The draft of "${kept.state.name}" is kept in this browser only`);
     return 0;
   }
 
@@ -261,7 +271,7 @@ export class Drafts {
     const { doc, past, future } = kept.tab.editor.store.getState();
     if (!theirs) kept.revision = 0;
     else if (verdict({ doc, sent: kept.sent.slice(0, -1), isKnown: false }, theirs.document) === "mine") kept.revision = theirs.revision;
-    else if (kept.closed) kept.isRefused = true; // both stay apart until it is opened again
+    else if (kept.closed) kept.refused = snapshot(kept); // both stay apart until it is opened again
     else {
       const { active } = this.app.store.getState();
       const copy = this.openCopy(doc, kept.state.name);

@@ -64,7 +64,8 @@ export function createEditor(doc) {
     rest();
     const selection = new Set([...state.selection].filter((id) => isThere(found.doc, id)));
     const other = [...state[to], { label: found.label, doc: state.doc }];
-    store.setState({ ...state, doc: found.doc, [from]: state[from].slice(0, -1), [to]: other, selection });
+    const doc = { ...found.doc, ...(state.doc.ui && { ui: { ...found.doc.ui, viewport: state.doc.ui.viewport } }) }; // the view is no step
+    store.setState({ ...state, doc, [from]: state[from].slice(0, -1), [to]: other, selection });
     return found.label;
   }
 

@@ -114,11 +114,11 @@ function loaderOf(app) {
  * @param {Place} at
  */
 async function load(app, file, { spec, input }, at) {
+  const { editor } = app.tab; // where it was dropped, whatever is in front when it is there
   const form = new FormData();
   form.append("file", file);
   const { body } = await call("POST", "/v1/uploads", { form });
   await app.loadSpecs(); // whose choices of files have it from now on
-  const { editor } = app.tab;
   /** @type {string[]} */
   const added = [];
   editor.edit(`Add ${spec.title}`, (doc) => {
@@ -134,6 +134,7 @@ async function load(app, file, { spec, input }, at) {
 function placeOf(address) {
   const [, type = "", path = ""] = URL.canParse(address) && new URL(address).origin === location.origin
     ? /^\/v1\/files\/(output|input|temp)\/(.+)$/.exec(new URL(address).pathname) ?? [] : [];
+  if (/%(?![0-9a-f]{2})/i.test(path)) return null;
   const parts = path.split("/").map(decodeURIComponent);
   return type ? { type, subfolder: parts.slice(0, -1).join("/"), filename: parts.at(-1) ?? "" } : null;
 }

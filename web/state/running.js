@@ -35,7 +35,7 @@ export async function run(app, tab, { targets, priority, keepsSeeds = false, doc
     app.toast("Not run: the connection to the server is lost. It is tried again by itself.", "error");
     return null;
   }
-  if (!keepsSeeds) tab.editor.adjust((now) => withNewSeeds(now, app.specs));
+  if (!keepsSeeds) tab.editor.edit("New seeds", (now) => withNewSeeds(now, app.specs), "seeds");
   const { name } = app.store.getState().tabs.find(({ id }) => id === tab.id) ?? { name: "" };
   const shown = tab.editor.doc;
   const workflow = doc(shown);
@@ -151,6 +151,7 @@ export function keepChecked(app, tab) {
     if (!problems.length) timer = window.setTimeout(() => void runChanged(app, tab), REST_MS);
   };
   const soon = () => {
+    number += 1; // an answer under way is of an earlier document
     clearTimeout(timer);
     timer = window.setTimeout(() => check().catch(() => {}), CHECK_MS);
   };
@@ -161,6 +162,7 @@ export function keepChecked(app, tab) {
     soon();
   });
   return () => {
+    number += 1;
     clearTimeout(timer);
     end();
   };

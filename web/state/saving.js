@@ -37,9 +37,8 @@ export async function save(app, id = app.tab.id) {
 export async function put(app, id, workflow, match, doc) {
   const tab = app.tabs.get(id);
   const state = stateOf(app, id);
-  if (!tab || !state) return false;
-  const isNew = state.workflow !== workflow;
-  tab.editor.adjust((old) => (isNew ? { ...old, name: shortName(workflow), ...(doc !== undefined && { doc }) } : old));
+  if (!tab || !state || saving.has(id)) return false;
+  tab.editor.adjust((old) => (old.name !== shortName(workflow) || doc !== undefined ? { ...old, name: shortName(workflow), ...(doc !== undefined && { doc }) } : old));
   const saved = tab.editor.doc;
   saving.add(id);
   try {

@@ -23,7 +23,7 @@ export function NumberField({ app, id, input, label, value, problem, onChange, o
   useWheel(field, step);
   const onKeyDown = (/** @type {KeyboardEvent} */ event) => {
     const hasControl = event.ctrlKey || event.metaKey;
-    if (event.key === "Enter") commit();
+    if (event.key === "Enter" || (hasControl && event.key.toLowerCase() === "s")) commit();
     if (event.key === "Enter" && !hasControl) {
       event.preventDefault(); // a form around is not sent
       field.current?.select();
