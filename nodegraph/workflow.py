@@ -279,6 +279,8 @@ def _problem(error: Any) -> Problem:
     if place[:1] == ["nodes"] and len(place) > 1:
         what = "has no class_type" if place[2:] == ["class_type"] and error["type"] == "missing" else error["msg"]
         where = ".".join(place[2:])
+        if error["type"] in ("model_type", "dict_type") and not where:
+            what = "is no node"
         if place[2:] and place[2:] != ["class_type"]:
             what = f"{where}: {what}"
         return Problem(what, node=place[1], expected='{"class_type": ..., "inputs": {...}}')

@@ -68,6 +68,7 @@ function say(app, what, label) {
 function toggleMode(app, mode) {
   const { editor } = app.tab;
   const ids = editor.chosen;
+  if (!ids.length) return app.announce(`Select the nodes to ${mode} first.`);
   const isOn = ids.every((id) => editor.doc.nodes[id].mode === mode);
   editor.edit(isOn ? `Un${mode}` : mode, (doc) => ids.reduce((found, id) => changeNode(found, id, { mode: isOn ? undefined : mode }), doc));
 }
@@ -76,6 +77,7 @@ function toggleMode(app, mode) {
 function toggleCollapsed(app) {
   const { editor } = app.tab;
   const ids = editor.chosen;
+  if (!ids.length) return app.announce("Select the nodes to collapse first.");
   const isOn = ids.every((id) => editor.doc.ui?.collapsed?.[id]);
   editor.edit(isOn ? "Expand" : "Collapse", (doc) => ids.reduce((found, id) => withUi(found, "collapsed", id, isOn ? undefined : true), doc));
 }

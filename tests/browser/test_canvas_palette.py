@@ -235,3 +235,19 @@ def test_the_menu_of_the_canvas_adds_a_node_where_it_was_opened(address, window)
     box = node.bounding_box()
     assert abs(box["x"] - 300) < 3
     assert abs(box["y"] - 700) < 3
+
+
+def test_words_are_all_found_and_the_title_that_has_them_comes_first(address, window):
+    page = window(address).open()
+    first = """async (queries) => {
+      const [{ searchNodes }, { app }] = await Promise.all([import("/web/graph/search.js"), import("/web/app.js")]);
+      return queries.map((query) => searchNodes(app.specs, query)[0]?.name);
+    }"""
+    wanted = {
+        "vae dec": "VAEDecode",
+        "load check": "CheckpointLoaderSimple",
+        "save img": "SaveImage",
+        "lat upsc": "LatentUpscale",
+        "ksamp": "KSampler",
+    }
+    assert dict(zip(wanted, page.evaluate(first, list(wanted)), strict=True)) == wanted

@@ -8,6 +8,8 @@ import { firstFit, isLink, titleOf, valueOf } from "./ports.js";
 
 const LEAST = 0.4; // score below which a match is by chance
 const RECENT_BONUS = 0.08;
+const PER_LETTER = 0.001; // of two that fit alike the shorter one comes first
+const MOST = 80;
 /** How much a match counts by where it is: title, type, category, first line of the doc. */
 const WEIGHTS = [1, 0.95, 0.6, 0.55];
 
@@ -28,21 +30,23 @@ export function searchNodes(specs, query, recent = [], ask = null) {
 }
 
 /**
- * What fits a search by one of its texts, best first.
+ * What fits every word of a search in one of its texts, best first.
  * @template T
  * @param {string} query
  * @param {T[]} items
- * @param {((item: T) => string)[]} texts
+ * @param {((item: T) => string)[]} texts the first is its title
  * @param {number[]} [weights] of each text
  * @param {(item: T) => number} [bonus]
  * @returns {T[]}
  */
 export function ranked(query, items, texts, weights = texts.map(() => 1), bonus = () => 0) {
-  const scoreFn = (/** @type {any} */ result) => {
-    const best = Math.max(...texts.map((_, place) => (result[place]?.score ?? 0) * weights[place]));
-    return best < LEAST ? 0 : best + bonus(result.obj);
-  };
-  return fuzzysort.go(query.trim(), items, { keys: texts, scoreFn, limit: 80, threshold: LEAST }).map((result) => result.obj);
+  const asked = query.trim().split(/\s+/);
+  const found = items.flatMap((item) => {
+    const scores = asked.map((word) => Math.max(...texts.map((text, place) => (fuzzysort.single(word, text(item))?.score ?? 0) * weights[place])));
+    const mean = scores.reduce((sum, score) => sum + score, 0) / asked.length;
+    return Math.min(...scores) <= 0 || mean < LEAST ? [] : [{ item, score: mean + bonus(item) - texts[0](item).length * PER_LETTER }];
+  });
+  return found.sort((one, other) => other.score - one.score).slice(0, MOST).map(({ item }) => item);
 }
 
 /**

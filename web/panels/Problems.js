@@ -24,7 +24,7 @@ export function Problems() {
 /** How many problems there are, beside the panel's name. */
 export function ProblemsBadge() {
   const number = useAppState(({ tabs, active }) => tabs.find((one) => one.id === active)?.problems.length ?? 0);
-  return number > 0 && html`<span class="badge is-wrong">${number}<span class="visually-hidden"> problems</span></span>`;
+  return number > 0 && html`<span class="badge is-wrong">${number}<span class="visually-hidden"> ${number === 1 ? "problem" : "problems"}</span></span>`;
 }
 
 /** @param {{problem: Problem}} props */
@@ -32,18 +32,18 @@ function One({ problem }) {
   const app = useApp();
   return html`<button class="problem" disabled=${!problem.node} onClick=${() => goTo(app, problem)}>
     <strong>${problem.input || problem.class_type || problem.where || "The workflow"}</strong>
-    <span>${problem.what}</span>
+    <span>${problem.what}.</span>
     ${problem.expected && html`<span class="quiet">Expected ${problem.expected}.</span>`}
-    ${problem.fix && html`<span class="problem-fix">${problem.fix}</span>`}
+    ${problem.fix && html`<span class="problem-fix">${problem.fix}.</span>`}
     ${problem.kind === "missing_model" && html`<span class="problem-fix">${whereTo(app, problem)}</span>`}
   </button>`;
 }
 
-/** What to do about a model that is not there. @param {App} app @param {Problem} problem */
+/** What to do about a file that is not there; "" where the problem says it already. @param {App} app @param {Problem} problem */
 function whereTo(app, problem) {
   const kind = app.specs.nodes.get(problem.class_type ?? "")?.inputs.find(({ name }) => name === problem.input)?.file;
-  const folder = kind ? `the folder models/${kind}` : "the folder for models of its kind";
-  return `Put the file into ${folder}, or choose one that is there.`;
+  if (kind && ["input", "output", "temp"].includes(kind)) return "";
+  return `Put the file into ${kind ? `the folder models/${kind}` : "the folder for models of its kind"}, or choose one that is there.`;
 }
 
 /** @param {App} app @param {Problem[]} problems */

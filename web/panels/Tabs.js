@@ -16,8 +16,12 @@ export function Tabs() {
   const { tabs, active } = useAppState(({ tabs, active }) => ({ tabs, active }));
   const list = useRef(/** @type {HTMLElement | null} */ (null));
   useEffect(() => {
-    list.current?.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
-  }, [active, tabs.length]);
+    const show = () => list.current?.querySelector(".tab.is-front")?.scrollIntoView({ block: "nearest", inline: "nearest" });
+    const seen = new ResizeObserver(show); // also when what is beside it takes its room
+    if (list.current) seen.observe(list.current);
+    show();
+    return () => seen.disconnect();
+  }, [active, tabs]);
   const onWheel = (/** @type {WheelEvent} */ event) => list.current?.scrollBy({ left: event.deltaY + event.deltaX });
   return html`<div class="tab-bar">
     <nav ref=${list} class="tabs" aria-label="Open workflows" onWheel=${onWheel}>

@@ -83,6 +83,9 @@ export function createApp() {
   /** @param {string} text */
   const announce = (text) => store.setState({ said: text });
 
+  /** Takes what was said in a corner away. @param {number} id */
+  const dismiss = (id) => store.setState(({ toasts }) => ({ toasts: toasts.filter((one) => one.id !== id) }));
+
   /**
    * Says something in a corner of the page, and to screen readers.
    * @param {string} text
@@ -91,9 +94,8 @@ export function createApp() {
    */
   function toast(text, kind = "note", action) {
     const id = performance.now();
-    const dismiss = () => store.setState(({ toasts }) => ({ toasts: toasts.filter((one) => one.id !== id) }));
-    store.setState(({ toasts }) => ({ toasts: [...toasts.slice(-3), { id, kind, text, action }], said: text }));
-    window.setTimeout(dismiss, kind === "error" ? 2 * TOAST_MS : TOAST_MS);
+    store.setState(({ toasts }) => ({ toasts: [...toasts.filter((one) => one.text !== text).slice(-3), { id, kind, text, action }], said: text }));
+    window.setTimeout(() => dismiss(id), kind === "error" ? 2 * TOAST_MS : TOAST_MS);
   }
 
   /**
@@ -164,6 +166,7 @@ export function createApp() {
     drafts: /** @type {import("./drafts.js").Drafts} */ (/** @type {unknown} */ (null)),
     announce,
     toast,
+    dismiss,
     tellError,
     loadSpecs,
     openTab,

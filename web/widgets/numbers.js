@@ -5,6 +5,7 @@ import { narrow } from "../net/exact.js";
 /** @import {InputSpec, SeedMode} from "../graph/types.js" */
 /** @typedef {number | bigint} Num a BigInt is a whole number beyond 2^53 */
 
+const GRID = 8; // steps of this many are no convenience
 const TOKENS = /\d+\.?\d*(?:e[+-]?\d+)?|\.\d+(?:e[+-]?\d+)?|\*\*|\S/gi;
 const WIDEST = { fromZero: 256, aroundZero: 20 }; // spans of limits in which a place can be seen
 const LARGEST_SEED = 2 ** 53 - 1; // of those that are drawn: what every JSON reader holds exactly
@@ -189,7 +190,7 @@ const stepOf = (input) => Number(input.step || input.multiple_of || (input.port 
 /** The least that a value is moved by. @param {InputSpec} input @param {number} fine */
 function grainOf(input, fine) {
   if (input.port !== "INT") return Math.max(stepOf(input) * fine, input.round || 0);
-  const unit = Number(input.multiple_of ?? 1);
+  const unit = Number(input.multiple_of ?? (stepOf(input) % GRID === 0 ? stepOf(input) : 1)); // sides of pictures stay on their grid
   return Math.max(unit, Math.round((stepOf(input) * fine) / unit) * unit);
 }
 
