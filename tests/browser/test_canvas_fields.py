@@ -12,6 +12,8 @@ import urllib.request
 import pytest
 from PIL import Image
 
+from tests.browser.waiting import wait_until
+
 LARGEST = 2**64 - 1
 NODES = {
     "1": {
@@ -206,8 +208,8 @@ def test_the_largest_seed_is_shown_saved_and_run_as_it_is(address, canvas):
     strength.fill("0.25")
     strength.press("Enter")
     page.keyboard.press("Control+s")
-    page.wait_for_function(
-        "async () => (await (await fetch('/v1/workflows/noise')).json()).nodes['2'].inputs.strength === 0.25"
+    wait_until(
+        page, "async () => (await (await fetch('/v1/workflows/noise')).json()).nodes['2'].inputs.strength === 0.25"
     )
     assert fetched(address, "/v1/workflows/noise")["nodes"]["2"]["inputs"]["seed"] == LARGEST
     with page.expect_response("**/v1/runs") as answer:
@@ -407,8 +409,8 @@ def test_a_value_of_any_type_stays_json(address, canvas):
     on_true.fill("[18446744073709551615]")
     on_false.fill("words")
     page.keyboard.press("Control+s")
-    page.wait_for_function(
-        "async () => (await (await fetch('/v1/workflows/any')).json()).nodes['8'].inputs.on_false === 'words'"
+    wait_until(
+        page, "async () => (await (await fetch('/v1/workflows/any')).json()).nodes['8'].inputs.on_false === 'words'"
     )
     inputs = fetched(address, "/v1/workflows/any")["nodes"]["8"]["inputs"]
     assert inputs == {"condition": False, "on_true": {"__value__": [LARGEST]}, "on_false": "words"}

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from tests.browser.waiting import wait_until
+
 APP = "const { app } = await import('/web/app.js'); const { editor } = app.tab;"
 GRAPH: dict[str, Any] = {
     "nodegraph": 1,
@@ -63,10 +65,11 @@ class Graph:
 
     def wait_steps(self, *labels: str) -> None:
         """Waits until these are the steps of undo."""
-        self.page.wait_for_function(
+        wait_until(
+            self.page,
             f"async (wanted) => {{ {APP} return JSON.stringify(editor.store.getState().past.map((one) => one.label))"
             " === wanted; }",
-            arg=json.dumps(list(labels), separators=(",", ":")),
+            json.dumps(list(labels), separators=(",", ":")),
         )
 
     def port(self, node: str, handle: str) -> tuple[float, float]:

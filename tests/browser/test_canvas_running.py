@@ -99,12 +99,12 @@ def test_a_run_shows_its_progress_its_previews_and_its_picture(address, window):
     from playwright.sync_api import expect
 
     canvas = window(address)
-    page = open_picture(canvas, steps=24)
+    page = open_picture(canvas, steps=160)
     press_run(page)
     preview = canvas.node("Sampler").get_by_role("img", name="preview", exact=True)
     expect(preview).to_be_visible(timeout=60_000)
     page.wait_for_function("() => document.querySelector('.node-picture.is-preview').naturalWidth > 0")
-    expect(status(canvas, "Sampler")).to_have_text(re.compile(r"^\d+ / 24( · .+)?$"))
+    expect(status(canvas, "Sampler")).to_have_text(re.compile(r"^\d+ / 160( · .+)?$"))
     expect(page).to_have_title(re.compile(r"^\d+% · picture"))
     card = page.locator(".card.is-running")
     expect(card).to_contain_text("Sampler")
@@ -291,11 +291,11 @@ def test_a_reload_in_the_middle_of_a_run_shows_where_it_stands(address, window):
     from playwright.sync_api import expect
 
     canvas = window(address)
-    page = open_picture(canvas, steps=40)
+    page = open_picture(canvas, steps=200)
     press_run(page)
-    expect(status(canvas, "Sampler")).to_have_text(re.compile(r"/ 40"), timeout=60_000)
+    expect(status(canvas, "Sampler")).to_have_text(re.compile(r"/ 200"), timeout=60_000)
     page.reload()
-    expect(status(canvas, "Sampler")).to_have_text(re.compile(r"^\d+ / 40"), timeout=60_000)
+    expect(status(canvas, "Sampler")).to_have_text(re.compile(r"^\d+ / 200"), timeout=60_000)
     expect(status(canvas, "Prompt")).to_be_visible()
     expect(page.locator(".card.is-running")).to_contain_text("Sampler")
     expect(picture(canvas, "Save")).to_be_visible(timeout=60_000)
