@@ -176,6 +176,11 @@ def _bare(name: str, body: bytes) -> bytes:
 def _answer(request: web.Request, page: Page | None) -> web.Response:
     if page is None:
         raise web.HTTPNotFound
+    return answer_of(request, page)
+
+
+def answer_of(request: web.Request, page: Page) -> web.Response:
+    """A page as an answer: 304 where the client has it, compressed where the client takes that."""
     headers = {"Cache-Control": "no-cache", "Vary": "Accept-Encoding", "ETag": f'W/"{page.tag}"'}
     if any(known.value in (page.tag, "*") for known in request.if_none_match or ()):
         return web.Response(status=304, headers=headers)

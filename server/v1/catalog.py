@@ -10,10 +10,11 @@ from pydantic import ConfigDict, Field, RootModel
 from nodegraph import describe
 from nodegraph.spec import NodeSpec
 from server.problems import Refusal, View
-from server.v1.details import NodeDetails, NodeSummary, Port, answer_of, details, has_words, in_order, names_only
+from server.v1.details import NodeDetails, NodeSummary, Port, details, has_words, in_order, names_only
 from server.v1.models import PLAIN
 from server.v1.operation import Answer, Call, operation
 from server.v1.reading import Flag, Parameters
+from server.web import answer_of
 
 
 class NodeType(NodeSummary):

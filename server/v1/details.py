@@ -7,9 +7,8 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
-from aiohttp import web
 from pydantic import ConfigDict, Field
 
 from nodegraph import describe
@@ -19,6 +18,7 @@ from nodegraph.session import Session
 from nodegraph.spec import NodeSpec
 from nodegraph.subgraph import PREFIX
 from server.problems import View
+from server.web import Page
 
 Names = tuple[tuple[str, tuple[str, ...]], ...]
 Stamps = tuple[tuple[str, int, int], ...]
@@ -73,15 +73,7 @@ class NodeDetails(View):
     failures: dict[str, str] = Field(description="node files that did not load, with the reason")
 
 
-class Text(NamedTuple):
-    """An answer as it is sent, plain and compressed, with the tag of its content."""
-
-    body: bytes
-    zipped: bytes
-    etag: str
-
-
-def details(session: Session, words: tuple[str, ...]) -> Text:
+def details(session: Session, words: tuple[str, ...]) -> Page:
     """Node types in detail; made anew only when files or workflows came, went or changed. Blocks.
 
     Args:
@@ -91,17 +83,6 @@ def details(session: Session, words: tuple[str, ...]) -> Text:
     kinds = sorted({item.file.kind for spec in session.registry for item in spec.inputs if item.file is not None})
     names = tuple((kind, tuple(session.folders.names(kind))) for kind in kinds)
     return _text(session, words, names, _stamps(session.folders))
-
-
-def answer_of(request: web.Request, text: Text) -> web.Response:
-    """A text as an answer: 304 where the client has it, compressed where the client takes that."""
-    headers = {"ETag": f'W/"{text.etag}"', "Cache-Control": "no-cache", "Vary": "Accept-Encoding"}
-    if any(known.value in (text.etag, "*") for known in request.if_none_match or ()):
-        return web.Response(status=304, headers=headers)
-    if "gzip" not in request.headers.get("Accept-Encoding", ""):
-        return web.Response(body=text.body, content_type="application/json", headers=headers)
-    headers["Content-Encoding"] = "gzip"
-    return web.Response(body=text.zipped, content_type="application/json", headers=headers)
 
 
 def has_words(spec: NodeSpec, words: Iterable[str]) -> bool:
@@ -121,7 +102,7 @@ def names_only(failures: Mapping[str, str]) -> dict[str, str]:
 
 
 @lru_cache(maxsize=2)
-def _text(session: Session, words: tuple[str, ...], names: Names, workflows: Stamps) -> Text:
+def _text(session: Session, words: tuple[str, ...], names: Names, workflows: Stamps) -> Page:
     known: list[NodeSpec] = list(session.registry)
     known += [spec for name, *_ in workflows if (spec := session.spec(PREFIX + name)) is not None]
     found: dict[str, Any] = {
@@ -129,7 +110,8 @@ def _text(session: Session, words: tuple[str, ...], names: Names, workflows: Sta
         "files": dict(names), "failures": names_only(session.registry.failures),
     }  # fmt: skip
     body = json.dumps(found, separators=(",", ":")).encode()
-    return Text(body, gzip.compress(body, 6, mtime=0), hashlib.blake2b(body, digest_size=12).hexdigest())
+    packed = gzip.compress(body, 6, mtime=0)
+    return Page(body, packed, "application/json; charset=utf-8", hashlib.blake2b(body, digest_size=12).hexdigest())
 
 
 def _stamps(folders: Folders) -> Stamps:

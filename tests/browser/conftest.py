@@ -81,6 +81,14 @@ class Window:
         self.page.wait_for_selector("html[data-ready]", state="attached")
         return self.page
 
+    def empty(self) -> Any:
+        """Opens the canvas and takes all out of it, with keys -> the page."""
+        page = self.open()
+        page.keyboard.press("Control+a")
+        page.keyboard.press("Delete")
+        page.wait_for_function("() => document.querySelectorAll('.node').length === 0")
+        return page
+
     def node(self, title: str) -> Any:
         """The node with a title."""
         return self.page.locator(f'.node[aria-label="{title}"]')

@@ -17,15 +17,6 @@ def _focused(page):
     return page.evaluate("() => document.activeElement.getAttribute('aria-label') ?? document.activeElement.className")
 
 
-def _empty(canvas):
-    """Opens the canvas and takes all out of it, with keys."""
-    page = canvas.open()
-    page.keyboard.press("Control+a")
-    page.keyboard.press("Delete")
-    page.wait_for_function("() => document.querySelectorAll('.node').length === 0")
-    return page
-
-
 def _choose(page, words):
     """Writes into the palette and takes the first that fits."""
     page.wait_for_selector("dialog [role=combobox]:focus")
@@ -84,7 +75,7 @@ def test_a_graph_from_text_to_image_is_made_and_run_by_keys_alone(address, windo
     from playwright.sync_api import expect
 
     canvas = window(address)
-    page = _empty(canvas)
+    page = canvas.empty()
     page.keyboard.press("Tab")
     _choose(page, "load checkpoint")
     page.wait_for_selector(".react-flow__node:focus")

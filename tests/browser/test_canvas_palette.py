@@ -10,14 +10,6 @@ def address(serve):
     return serve()
 
 
-def _empty(canvas):
-    page = canvas.open()
-    page.keyboard.press("Control+a")
-    page.keyboard.press("Delete")
-    page.wait_for_function("() => document.querySelectorAll('.node').length === 0")
-    return page
-
-
 def _middle(locator):
     box = locator.bounding_box()
     return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
@@ -57,7 +49,7 @@ def test_a_graph_from_text_to_image_is_made_and_run_with_the_mouse(address, wind
     from playwright.sync_api import expect
 
     canvas = window(address)
-    page = _empty(canvas)
+    page = canvas.empty()
     places = {
         "model": ((40, 120), "Load Checkpoint"), "prompt": ((250, 90), "CLIP Text Encode (Prompt)"),
         "negative": ((250, 300), "CLIP Text Encode (Prompt)"), "size": ((250, 520), "Empty Latent Image"),
@@ -104,7 +96,7 @@ def test_a_wire_dropped_into_space_offers_what_fits_and_wires_it_under_the_point
 def test_a_wire_pulled_off_an_input_offers_what_gives_its_type(address, window):
     from playwright.sync_api import expect
 
-    page = _empty(window(address))
+    page = window(address).empty()
     node = _id(_add(page, (600, 300), "VAE Decode"))
     _drag(page, _middle(_port(node, "in:samples")), (300, 400))
     field = page.get_by_role("combobox", name="Nodes that give latent")
@@ -117,7 +109,7 @@ def test_a_wire_pulled_off_an_input_offers_what_gives_its_type(address, window):
 def test_what_was_added_last_is_offered_first(address, window):
     from playwright.sync_api import expect
 
-    page = _empty(window(address))
+    page = window(address).empty()
     _add(page, (300, 200), "Invert Image")
     _add(page, (300, 400), "VAE Decode")
     page.mouse.dblclick(700, 300)
@@ -127,7 +119,7 @@ def test_what_was_added_last_is_offered_first(address, window):
 
 
 def test_a_new_node_has_values_for_what_needs_one(address, window):
-    page = _empty(window(address))
+    page = window(address).empty()
     _add(page, (300, 200), "Load Checkpoint")
     found = page.evaluate("""async () => {
       const { valuesFor } = await import("/web/graph/adding.js");

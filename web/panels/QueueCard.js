@@ -5,7 +5,7 @@ import { Icon } from "../icons.js";
 import { post } from "../net/api.js";
 import { nodeTitle } from "../state/naming.js";
 import { partOf } from "../state/progress.js";
-import { cancel, openWorkflow } from "../state/running.js";
+import { cancel } from "../state/running.js";
 import { useApp } from "../state/use.js";
 import { ago, duration } from "../words.js";
 
@@ -68,7 +68,7 @@ export const RecentCard = memo(function RecentCard(/** @type {{run: any, isMine:
         <span class="quiet card-line"><span class="card-status">${STATES[run.status]}</span>${`${took} · ${ago(run.finished ?? run.created)}`}</span></span>
       <span class="card-buttons">
         <${IconButton} icon="retry" label=${`Retry ${title}`} onPress=${() => void retry(app, run)} />
-        <${IconButton} icon="graph" label=${`Open the workflow of ${title}`} onPress=${() => void openWorkflow(app, run)} />
+        <${IconButton} icon="graph" label=${`Open the workflow of ${title}`} onPress=${() => void import("../state/opening.js").then(({ openPlaced }) => openPlaced(app, { run: run.id }))} />
         <${IconButton} icon="more" label=${`Details of ${title}`} onPress=${() => app.show({ kind: "run", run: run.id })} />
       </span>
     </div>

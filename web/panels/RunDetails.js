@@ -4,7 +4,7 @@ import { html, useEffect, useState } from "../vendor/flow.js";
 import { get } from "../net/api.js";
 import { nodeTitle, withTitles } from "../state/naming.js";
 import { OVER } from "../state/progress.js";
-import { openWorkflow } from "../state/running.js";
+import { openPlaced } from "../state/opening.js";
 import { shownNode } from "../state/shown.js";
 import { useApp } from "../state/use.js";
 import { duration, size } from "../words.js";
@@ -30,7 +30,7 @@ export function RunDetails({ run: id, onClose }) {
     ${wrong && html`<p role="alert">${wrong}</p>`}
     ${run && html`<${Whole} run=${run} onClose=${onClose} />
     <footer class="dialog-foot">
-      <button class="button" onClick=${() => void openWorkflow(app, run).then(onClose)}>Open its workflow</button>
+      <button class="button" onClick=${() => void openPlaced(app, { run: run.id }).then(onClose)}>Open its workflow</button>
       ${OVER.includes(run.status) && html`<button class="button is-primary" onClick=${() => void retry(app, run).then(onClose)}>Retry</button>`}
     </footer>`}
   <//>`;

@@ -2,7 +2,9 @@
 
 import { addNode, setValue } from "../graph/document.js";
 import { ApiError, call, post } from "../net/api.js";
+import { upload } from "../net/uploads.js";
 import { openIn } from "./library.js";
+import { LOOK } from "./shown.js";
 
 /** @import {Doc, InputSpec, Spec} from "../graph/types.js" */
 /** @import {App} from "./app.js" */
@@ -80,7 +82,8 @@ export function isOpenable(dragged) {
 
 /** @param {App} app @param {{document: Doc, name: string, problems: any[]}} found */
 function opened(app, { document: doc, name }) {
-  openIn(app, doc, { name });
+  const nodes = Object.fromEntries(Object.entries(doc.nodes).filter(([id]) => !id.startsWith(LOOK))); // which a partial run has
+  openIn(app, { ...doc, nodes }, { name });
   app.announce(`Opened ${name} in a new tab.`);
 }
 
@@ -115,19 +118,16 @@ function loaderOf(app) {
  */
 async function load(app, file, { spec, input }, at) {
   const { editor } = app.tab; // where it was dropped, whatever is in front when it is there
-  const form = new FormData();
-  form.append("file", file);
-  const { body } = await call("POST", "/v1/uploads", { form });
-  await app.loadSpecs(); // whose choices of files have it from now on
+  const name = await upload(app, file);
   /** @type {string[]} */
   const added = [];
   editor.edit(`Add ${spec.title}`, (doc) => {
     const [found, id] = addNode(doc, spec.name, [Math.round(at.x), Math.round(at.y)]);
     added.push(id);
-    return setValue(found, id, input.name, body.name);
+    return setValue(found, id, input.name, name);
   });
   editor.select(added);
-  app.announce(`Added a ${spec.title} node with ${body.name}.`);
+  app.announce(`Added a ${spec.title} node with ${name}.`);
 }
 
 /** @param {string} address of a file of this server, as `/v1/files` has it */

@@ -6,6 +6,7 @@ import { setValue, nodeOf, portOf } from "../graph/document.js";
 import { inputsOf, isLink, outputsOf, valueOf } from "../graph/ports.js";
 import { isSeed, moved, nextSeed } from "../widgets/numbers.js";
 import { goToFirst } from "./problems.js";
+import { LOOK } from "./shown.js";
 
 /** @import {App, Tab} from "./app.js" */
 /** @import {Doc, Problem, Specs} from "../graph/types.js" */
@@ -13,7 +14,6 @@ import { goToFirst } from "./problems.js";
 const CHECK_MS = 250;
 const REST_MS = 350; // after a check, until what was changed is run by itself
 const HIGHEST = 1000; // priority of a run
-const LOOK = "look:"; // begins the ids of nodes that are only sent, to show what another node makes
 
 /**
  * @typedef {object} How
@@ -181,21 +181,6 @@ function withNewSeeds(doc, specs) {
     const input = found.nodes[id] && inputsOf(found, specs, id).find((one) => one.name === name);
     return mode === "fixed" || !input || isLink(old) ? found : setValue(found, id, name, nextSeed(input, valueOf(old) ?? input.default, mode));
   }, doc);
-}
-
-/**
- * Opens the workflow that a run had in a tab.
- * @param {App} app
- * @param {{id: string, workflow: string}} one as `/v1/runs` has it
- */
-export async function openWorkflow(app, { id, workflow }) {
-  try {
-    const { document: doc } = await post("/v1/open", { run: id });
-    const nodes = Object.fromEntries(Object.entries(doc.nodes).filter(([node]) => !node.startsWith(LOOK)));
-    app.openTab({ ...doc, nodes }, { name: workflow || "Untitled" });
-  } catch (error) {
-    app.tellError(error, "Not opened");
-  }
 }
 
 /**

@@ -1,5 +1,8 @@
 /** Which node of a document stands for a node of a run. Pure. */
 
+/** Begins the ids of nodes that are only sent, to show what another node makes. */
+export const LOOK = "look:";
+
 /** @import {Doc} from "../graph/types.js" */
 
 /**
@@ -16,6 +19,5 @@ export function shownNode(doc, node) {
     const round = outer.replace(/\.\d+$/, "");
     if (round in doc.nodes) return round;
   }
-  const target = node.replace(/^(preview|look):/, "");
-  return target in doc.nodes ? target : null;
+  return node.startsWith(LOOK) && node.slice(LOOK.length) in doc.nodes ? node.slice(LOOK.length) : null;
 }
