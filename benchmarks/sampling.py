@@ -60,8 +60,8 @@ def measure(network: nn.Module, model: ModelValue, side: int, steps: int, rounds
 
     def draw() -> None:
         sample(
-            nullcontext(network), guider, latent, noise=NoiseValue(), sampler=SamplerValue("euler"), sigmas=sigmas,
-            progress=Silent(),
+            lambda _: nullcontext(network), guider, latent, noise=NoiseValue(), sampler=SamplerValue("euler"),
+            sigmas=sigmas, progress=Silent(),
         )  # fmt: skip
 
     times = [(_seconds(call, device), _seconds(draw, device)) for _ in range(rounds + 1)][1:]

@@ -30,10 +30,21 @@ MODEL_KINDS: Mapping[str, tuple[str, ...]] = {
     "style_models": ("style_models",), "embeddings": ("embeddings",), "diffusers": ("diffusers",),
     "vae_approx": ("vae_approx",), "controlnet": ("controlnet", "t2i_adapter"), "gligen": ("gligen",),
     "upscale_models": ("upscale_models",), "hypernetworks": ("hypernetworks",), "photomaker": ("photomaker",),
+    "annotators": ("annotators",),
 }  # fmt: skip
-"""Kinds of models and the folders of each, as ComfyUI names them."""
+"""Kinds of models and the folders of each, as ComfyUI names them; `annotators` hold what preprocessors use."""
 
-FOLDER_KINDS = ("checkpoints", "diffusers")  # a model of these may be a folder, as diffusers saves them
+PAIRS: Mapping[str, Mapping[str, tuple[str, str]]] = {
+    "vae": {name: (f"{name}_decoder", f"{name}_encoder") for name in ("taesd", "taesdxl")},
+}
+"""Names among a kind that stand for two files in `vae_approx`, as ComfyUI has them; the first must be there."""
+
+FOLDER_KINDS: Mapping[str, str] = {
+    "checkpoints": "model_index.json", "diffusers": "model_index.json", "annotators": "config.json",
+}  # fmt: skip
+"""Kinds of which a model may be a folder, as diffusers and transformers save them, and the file that marks one."""
+
+NESTED_KINDS = ("annotators",)  # found in subfolders by name alone, too: nodes look for them under well-known names
 ALIASES = {folder: kind for kind, folders in MODEL_KINDS.items() for folder in folders}
 Digest = Callable[[str, os.stat_result, Callable[[], str]], str]
 
@@ -109,7 +120,8 @@ class Folders:
         found: set[str] = set()
         for root in self.roots(kind):
             found.update(path.relative_to(root).as_posix() for path in _files(root, kind))
-        return sorted(found, key=lambda name: (name.count("/") > 0, name.casefold()))
+        listed = sorted(found, key=lambda name: (name.count("/") > 0, name.casefold()))
+        return [*listed, *(name for name in PAIRS.get(kind, {}) if self._pair(kind, name))]
 
     def path(self, kind: str, name: str) -> Path:
         """The place of a named file.
@@ -120,10 +132,16 @@ class Folders:
         kind, clean = _split(kind, name)
         for root in self.roots(kind):
             path = root / clean
-            if path.is_file() or (kind in FOLDER_KINDS and (path / "model_index.json").is_file()):
+            if path.is_file() or (kind in FOLDER_KINDS and (path / FOLDER_KINDS[kind]).is_file()):
                 return path
+        if kind in NESTED_KINDS and "/" not in clean:
+            same = next((each for each in self.names(kind) if each.endswith(f"/{clean}")), None)
+            if same is not None:
+                return self.path(kind, same)
         if not self.roots(kind):
             raise FileProblem(f"{kind!r} is no kind of file; one of {', '.join(MODEL_KINDS)}, input, output, temp")
+        if pair := self._pair(kind, clean):
+            return pair[0]
         fix = _near(clean, self.names(kind)) or f"put it in {self.roots(kind)[0]}"
         raise FileProblem(f"{name!r} is not among the {kind}; {fix}")
 
@@ -135,9 +153,18 @@ class Folders:
         """
         path = self.path(kind, name)
         try:
-            return FileRef(name, str(path), self.content(path))
+            contents = [self.content(file) for file in self._pair(kind, name) or [path]]
+            return FileRef(name, str(path), "-".join(contents))
         except OSError as error:
             raise FileProblem(f"{name!r} cannot be read: {error.strerror or error}") from error
+
+    def _pair(self, kind: str, name: str) -> list[Path]:
+        """The files that a name stands for, one or both; none where it is not of `PAIRS` or they are not there."""
+        stems = PAIRS.get(kind, {}).get(name)
+        files = {} if stems is None else {Path(file).stem: file for file in reversed(self.names("vae_approx"))}
+        if stems is None or stems[0] not in files:
+            return []
+        return [self.path("vae_approx", files[stem]) for stem in stems if stem in files]
 
     def content(self, path: Path) -> str:
         """Digest of a file's content, or of all files in a folder with their names."""
@@ -264,7 +291,7 @@ def _files(root: Path, kind: str) -> Iterator[Path]:
     suffixes = wanted.get(kind, WEIGHTS)
     for folder, folders, files in os.walk(root, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        if kind == "checkpoints" and "model_index.json" in files and Path(folder) != root:
+        if kind in FOLDER_KINDS and FOLDER_KINDS[kind] in files and Path(folder) != root:
             folders.clear()
             yield Path(folder)
             continue

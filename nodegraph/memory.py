@@ -159,6 +159,12 @@ class Ledger:
         """Note a use; its place in the queue is corrected when it comes up."""
         tenant.score = self._age + tenant.seconds / tenant.nbytes
 
+    def resize(self, tenant: Tenant, nbytes: int) -> None:
+        """Note that a tenant holds more or less than before, as what it shared with another came to it or went."""
+        if tenant in self:
+            self.used += nbytes - tenant.nbytes
+        tenant.nbytes = nbytes
+
     def remove(self, tenant: Tenant) -> None:
         """Forget a tenant that has let go by itself."""
         if self._tenants.pop(id(tenant), None) is None:

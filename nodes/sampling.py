@@ -173,6 +173,6 @@ def sampled(
 
     latent = replace(latent, samples=latent.samples.to(ctx.device))
     return sample(
-        ctx.use(guider.model.unet), guider, latent, noise=noise, sampler=sampler, sigmas=sigmas,
+        ctx.use, guider, latent, noise=noise, sampler=sampler, sigmas=sigmas,
         progress=Previews(ctx, guider.model.unet),
     )  # fmt: skip

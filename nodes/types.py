@@ -15,7 +15,10 @@ else:  # annotations name tensors; nothing here needs torch
     Tensor = Any
 
 from nodes.diffusion.checkpoints import Part
+from nodes.diffusion.control_files import ControlPart
 from nodes.diffusion.names import SAMPLERS, SCHEDULERS
+from nodes.diffusion.tiny_vae import TinyVae
+from nodes.diffusion.upscalers import Upscaler
 
 GuiderKind = Literal["basic", "cfg", "dual", "dual_nested", "perp_neg"]
 
@@ -74,9 +77,57 @@ class ClipValue:
 
 @dataclass(frozen=True, slots=True)
 class VaeValue:
-    """An autoencoder between images and latents."""
+    """An autoencoder between images and latents: that of a checkpoint, or TAESD in its place."""
 
-    vae: Part
+    vae: Part | TinyVae
+
+
+@dataclass(frozen=True, slots=True)
+class UpscaleModelValue:
+    """A network that enlarges or cleans images."""
+
+    weights: Upscaler
+
+
+@dataclass(frozen=True, slots=True)
+class ControlNetValue:
+    """A ControlNet or T2I-Adapter: where its weights are.
+
+    Attributes:
+        union_type: the kind of hint a union ControlNet is given, by number; None leaves it to the network.
+    """
+
+    net: ControlPart
+    union_type: int | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ControlUse:
+    """A ControlNet with what it is to follow. Compared by identity: it holds tensors.
+
+    Attributes:
+        hint: [N, H, W, C]; 0..1, and -1 where an inpainting one is to fill.
+        start_percent, end_percent: the part of the training steps it acts in.
+        mask: [N, H, W] in 0..1, where it acts and how much; None everywhere.
+    """
+
+    control: ControlNetValue
+    hint: Tensor
+    strength: float = 1.0
+    start_percent: float = 0.0
+    end_percent: float = 1.0
+    mask: Tensor | None = None
+
+    def equals(self, other: ControlUse) -> bool:
+        """True where both do the same."""
+        mine, theirs = ((use.control, use.strength, use.start_percent, use.end_percent) for use in (self, other))
+        return mine == theirs and _alike(self.hint, other.hint) and _alike(self.mask, other.mask)
+
+
+def _alike(one: Tensor | None, other: Tensor | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return one is other or (one.shape == other.shape and bool((one == other).all()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +169,22 @@ class GuiderValue:
     scales: tuple[float, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class StitchValue:
+    """Images that something was cut out of, to be put back.
+
+    Attributes:
+        image: [B, H, W, C], 0..1, the whole ones.
+        weight: [M, h, w] in 0..1, of what was cut out: 1 takes what is put back, 0 keeps the old.
+        left, top: where that lay; below 0 where it reaches out of the images.
+    """
+
+    image: Tensor
+    weight: Tensor
+    left: int
+    top: int
+
+
 Image = Annotated[Tensor, Port("IMAGE")]
 Mask = Annotated[Tensor, Port("MASK")]
 Latent = Annotated[LatentValue, Port("LATENT")]
@@ -129,6 +196,9 @@ Noise = Annotated[NoiseValue, Port("NOISE")]
 Sampler = Annotated[SamplerValue, Port("SAMPLER")]
 Sigmas = Annotated[Tensor, Port("SIGMAS")]
 Guider = Annotated[GuiderValue, Port("GUIDER", kin=True)]
+ControlNet = Annotated[ControlNetValue, Port("CONTROL_NET", kin=True)]
+UpscaleModel = Annotated[UpscaleModelValue, Port("UPSCALE_MODEL")]
+Stitch = Annotated[StitchValue, Port("STITCH")]
 
 Seed = Annotated[int, Field(ge=0, le=2**64 - 1), Widget(control_after_generate=True)]
 Steps = Annotated[int, Field(ge=1, le=10000)]

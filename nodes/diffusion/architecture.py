@@ -15,8 +15,11 @@ from nodegraph.errors import FileProblem
 
 Family = Literal["sd1", "sd2", "sdxl", "sdxl_refiner"]
 FAMILY_NAMES: Mapping[Family, str] = {"sd1": "SD1", "sd2": "SD2", "sdxl": "SDXL", "sdxl_refiner": "SDXL refiner"}
+_WIDTHS: Mapping[Family, int] = {"sd1": 768, "sd2": 1024, "sdxl": 2048, "sdxl_refiner": 1280}  # of prompts
 Shapes = Mapping[str, tuple[int, ...]]  # original names, prefix cut off
 Hints = Mapping[str, Any]
+_PICTURE = 3  # channels of a small picture beside the latent
+_BETAS, _UPSCALER_BETAS = (0.00085, 0.012), (0.0001, 0.02)
 N = TypeVar("N", int, float)
 
 
@@ -33,6 +36,9 @@ class UNetConfig:
         prediction: what the network returns: the noise, or v (Salimans & Ho 2022).
         zero_terminal_snr: its schedule was rescaled to end in pure noise (Lin et al. 2023).
         latent_scale: latents are multiplied by this before the UNet sees them.
+        num_classes: rows of a table that it is told one number by, in place of the vector, or None.
+        is_cross_only: of each level, whether its transformers' first attention is one to the prompt too; () for none.
+        betas: the first and the last variance of the noise it was trained with.
     """
 
     in_channels: int
@@ -51,6 +57,14 @@ class UNetConfig:
     prediction: Literal["eps", "v"] = "eps"
     zero_terminal_snr: bool = False
     latent_scale: float = 0.18215
+    num_classes: int | None = None
+    is_cross_only: tuple[bool, ...] = ()
+    betas: tuple[float, float] = _BETAS
+
+    @property
+    def further_channels(self) -> int:
+        """Channels of the input beside the noisy latent, which has as many as the output."""
+        return self.in_channels - self.out_channels
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +106,12 @@ class ClipConfig:
     pad_token: int = 49407
 
 
+def family_name(family: Family, width: int | None = None) -> str:
+    """A family for people, with the width of its prompts where that is unusual."""
+    name = FAMILY_NAMES[family]
+    return name if width in (None, _WIDTHS[family]) else f"{name} with prompts of {width} features"
+
+
 def unet_family(shapes: Shapes) -> Family:
     """The family of a UNet by its structure.
 
@@ -124,9 +144,12 @@ def unet_config(shapes: Shapes, family: Family, hints: Hints, where: str) -> UNe
     depths = tuple(_depth(shapes, f"input_blocks.{blocks[0]}.1.") for blocks in levels)
     mult = tuple(get(f"input_blocks.{blocks[0]}.0.out_layers.3.weight", 0) // width for blocks in levels)
     attention = next((name for name in shapes if name.endswith(".transformer_blocks.0.attn2.to_k.weight")), "attn2")
+    is_upscaler = "label_emb.weight" in shapes  # SD's x4 upscaler, told how noisy the picture is that it enlarges
     hinted = _hinted(hints, where, "num_heads", int), _hinted(hints, where, "num_head_channels", int)
-    heads, head_channels = hinted if any(hinted) else (8, None) if family == "sd1" else (None, 64)
-    has_v_marker = "v_pred" in shapes
+    heads, head_channels = hinted if any(hinted) else (8, None) if family == "sd1" or is_upscaler else (None, 64)
+    usual_prediction = "v" if "v_pred" in shapes or is_upscaler else "eps"
+    usual_scale = 0.08333 if is_upscaler else 0.13025 if "xl" in family else 0.18215
+    crosses = tuple(_attends_prompt(shapes, f"input_blocks.{blocks[0]}.1.") for blocks in levels)
     config = UNetConfig(
         in_channels=get("input_blocks.0.0.weight", 1),
         out_channels=get("out.2.weight", 0),
@@ -141,10 +164,14 @@ def unet_config(shapes: Shapes, family: Family, hints: Hints, where: str) -> UNe
         use_linear=any(name.endswith(".1.proj_in.weight") and len(shape) == 2 for name, shape in shapes.items()),
         adm_in_channels=get("label_emb.0.0.weight", 1) if "label_emb.0.0.weight" in shapes else None,
         norm_groups=_hinted(hints, where, "norm_groups", int) or 32,
-        prediction="v" if has_v_marker or str(hints.get("prediction", "")).startswith("v") else "eps",
+        prediction="v" if str(hints.get("prediction") or usual_prediction).startswith("v") else "eps",
         zero_terminal_snr="ztsnr" in shapes,
-        latent_scale=_hinted(hints, where, "latent_scale", float) or (0.13025 if "xl" in family else 0.18215),
+        latent_scale=_hinted(hints, where, "latent_scale", float) or usual_scale,
+        num_classes=get("label_emb.weight", 0) if is_upscaler else None,
+        is_cross_only=crosses if any(crosses) else (),
+        betas=_UPSCALER_BETAS if is_upscaler else _BETAS,
     )
+    _check_channels(where, config)
     channels = {width * m for m in (1, *mult)}
     _divide(where, "its UNet", channels, config.norm_groups, "norm groups")
     attended = {width * m for m, depth in zip(mult, depths, strict=True) if depth} | {width * mult[-1]}
@@ -199,9 +226,11 @@ def clip_config(shapes: Shapes, role: str, family: Family, hints: Hints, where: 
         raise FileProblem(
             f"{where}: its text encoder's activation {activation!r} is not supported; gelu, quick_gelu are"
         )
+    layers = _count(shapes, block + "{}.")
+    is_cut = role == "clip_h" and layers == 23  # diffusers leaves out the last, which SD2 does not use
     config = ClipConfig(
         hidden=hidden,
-        layers=_count(shapes, block + "{}."),
+        layers=layers,
         heads=_hinted(hints, where, "heads", int) or max(hidden // 64, 1),
         intermediate=get(block + ("0.mlp.c_fc.weight" if is_open else "0.mlp.fc1.weight"), 0),
         activation=activation,
@@ -209,7 +238,7 @@ def clip_config(shapes: Shapes, role: str, family: Family, hints: Hints, where: 
         positions=get(places, 0),
         layout="openclip" if is_open else "hf",
         projection=get(projection, 1 if is_open else 0) if has_projection else None,
-        default_layer=-1 if family == "sd1" else -2,
+        default_layer=-1 if family == "sd1" or is_cut else -2,
         final_norm=family in ("sd1", "sd2"),
         pad_token=49407 if role == "clip_l" else 0,
     )
@@ -234,6 +263,21 @@ def _count(shapes: Shapes, pattern: str) -> int:
 
 def _depth(shapes: Shapes, prefix: str) -> int:
     return _count(shapes, prefix + "transformer_blocks.{}.")
+
+
+def _attends_prompt(shapes: Shapes, prefix: str) -> bool:
+    """Whether the first attention of a transformer takes keys of another width than its queries."""
+    keys = shapes.get(prefix + "transformer_blocks.0.attn1.to_k.weight", (0, 0))
+    return keys[0] != keys[-1]
+
+
+def _check_channels(where: str, config: UNetConfig) -> None:
+    extra, latent = config.further_channels, config.out_channels
+    if extra not in (0, _PICTURE, latent, latent + 1):
+        raise FileProblem(
+            f"{where}: its UNet takes {config.in_channels} channels, which is not supported; {latent} (images), "
+            f"{latent + _PICTURE} (the x4 upscaler), {2 * latent} (InstructPix2Pix) and {2 * latent + 1} (inpainting) are"
+        )
 
 
 def _hinted(hints: Hints, where: str, name: str, kind: type[N]) -> N | None:

@@ -39,7 +39,7 @@ def canny(image: Tensor, low: float, high: float) -> Tensor:
         raise ValueError(f"the image is {image.shape[-1]} x {image.shape[-2]} pixels; edges need at least 3 x 3")
     magnitude, angle = _gradient(_blurred(_luma(image)))
     magnitude = magnitude * _is_ridge(magnitude, angle)
-    return _connected(magnitude > high, magnitude > low)
+    return connected(magnitude > high, magnitude > low)
 
 
 def _luma(image: Tensor) -> Tensor:
@@ -76,7 +76,7 @@ def _is_ridge(magnitude: Tensor, angle: Tensor) -> Tensor:
     return torch.cat(ridges, dim=1).gather(1, axis)
 
 
-def _connected(strong: Tensor, weak: Tensor) -> Tensor:
+def connected(strong: Tensor, weak: Tensor) -> Tensor:
     """What is weak and joined to something strong, over any of eight neighbours, as 0 and 1."""
     found, allowed = strong.float(), weak.float()
     while True:

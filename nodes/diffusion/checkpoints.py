@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -16,29 +16,31 @@ from nodegraph.devices import DType
 from nodegraph.errors import FileProblem
 from nodes.diffusion import keymap
 from nodes.diffusion.architecture import (
-    FAMILY_NAMES,
     ClipConfig,
     Family,
     Hints,
     UNetConfig,
     VaeConfig,
     clip_config,
+    family_name,
     unet_config,
     unet_family,
     vae_config,
 )
 from nodes.diffusion.foreign import name_kind, refuse_foreign, refuse_quantised
 from nodes.diffusion.headers import FLOATS, PICKLES, Header, TensorEntry, floats, read_header, read_json, sniff
+from nodes.diffusion.overlays import Overlay
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
 Role = Literal["unet", "vae", "clip_l", "clip_h", "clip_g"]
-Layout = Literal["original", "diffusers"]
+Layout = Literal["original", "diffusers", "ema"]  # the last: original, with averages of the UNet's weights beside it
 C = TypeVar("C", bound=UNetConfig | VaeConfig | ClipConfig)
 
 _UNET, _VAE = "model.diffusion_model.", "first_stage_model."
+_EMA = "model_ema.diffusion_modelinput_blocks00weight"
 _CLIPS: tuple[tuple[str, Role, Family], ...] = (  # prefix, role, the family that has it there; the last match decides
     ("cond_stage_model.transformer.", "clip_l", "sd1"),
     ("cond_stage_model.model.", "clip_h", "sd2"),
@@ -48,7 +50,6 @@ _CLIPS: tuple[tuple[str, Role, Family], ...] = (  # prefix, role, the family tha
 )
 _NAMES: Mapping[Role, str] = {"unet": "UNet", "vae": "VAE", "clip_l": "text encoder (CLIP-L)",
                               "clip_h": "text encoder (OpenCLIP-H)", "clip_g": "text encoder (OpenCLIP-G)"}  # fmt: skip
-_WIDTHS: Mapping[Family, int] = {"sd1": 768, "sd2": 1024, "sdxl": 2048, "sdxl_refiner": 1280}  # of prompts
 _SD2_V_STD = 0.09  # SD2 files do not say which prediction they make; this norm's spread tells (as ComfyUI does)
 _SD2_V_TENSOR = "output_blocks.11.1.transformer_blocks.0.norm1.bias"
 
@@ -64,6 +65,7 @@ class Part(Generic[C]):
         nbytes: bytes of its tensors in the file; 0 when the file lacks the part.
         parameters: numbers in its tensors.
         dtype: what it is to be computed in; `auto` leaves that to the session.
+        overlays: what is done to its weights when they are loaded, in this order.
     """
 
     path: str
@@ -76,22 +78,40 @@ class Part(Generic[C]):
     nbytes: int = 0
     parameters: int = 0
     dtype: DType = "auto"
+    overlays: tuple[Overlay, ...] = ()
 
     @property
     def fingerprint(self) -> str:
         """Equal for parts that load to equal modules: content, role and configuration; not where the file lies."""
+        if not self.overlays:
+            return self.base
+        done = "\0".join((self.base, *(overlay.fingerprint for overlay in self.overlays)))
+        return f"{self.role}-{hashlib.sha256(done.encode()).hexdigest()[:32]}"
+
+    @property
+    def base(self) -> str:
+        """The fingerprint without overlays."""
         fields = self.digest, self.role, self.family, self.config, self.prefix, self.layout
         return f"{self.role}-{hashlib.sha256(repr(fields).encode()).hexdigest()[:32]}"
 
-    def load(self, device: torch.device | str, dtype: torch.dtype) -> nn.Module:
+    def load(self, device: torch.device | str, dtype: torch.dtype, variants: Sequence[Any] = ()) -> nn.Module:
         """Builds the network with its weights on `device` in `dtype`; imports torch.
 
+        Args:
+            device: where to.
+            dtype: of its weights.
+            variants: networks of the same base, loaded there; tensors that are to be the same are shared with them.
+
         Raises:
-            FileProblem: the file lacks the part or some of its tensors.
+            FileProblem: the file lacks the part or some of its tensors, or an overlay is none for it.
         """
         from nodes.diffusion.weights import load_part
 
-        return load_part(self, device, dtype)
+        return load_part(self, device, dtype, variants)
+
+    def overlaid(self, overlay: Overlay) -> Part[C]:
+        """The part with one overlay more."""
+        return replace(self, overlays=(*self.overlays, overlay))
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,19 +160,25 @@ def read_unet(
     path = Path(path)
     header = header or read_header(path)
     refuse_foreign(path.name, header.tensors, "a UNet")
-    prefix = _UNET if any(name.startswith(_UNET) for name in header.tensors) else ""
+    is_averaged = _EMA in header.tensors and _UNET + "input_blocks.0.0.weight" in header.tensors
+    prefix = _UNET if not is_averaged and any(name.startswith(_UNET) for name in header.tensors) else ""
     entries = _under(header.tensors, prefix)
-    layout: Layout = "diffusers" if "down_blocks.0.resnets.0.conv1.weight" in entries else "original"
-    shapes = _shapes("unet", layout, entries)
+    is_converted = "down_blocks.0.resnets.0.conv1.weight" in entries
+    layout: Layout = "ema" if is_averaged else "diffusers" if is_converted else "original"
+    found = sources("unet", layout, entries)
+    own = {ours: entries[source.name] for ours, source in found.items()}
+    shapes = {ours: entry.shape for ours, entry in own.items()}
     if "input_blocks.0.0.weight" not in shapes:
         raise name_kind(path.name, header.tensors, "a UNet")
-    refuse_quantised(path.name, entries.values())
+    refuse_quantised(path.name, own.values())
     family = family or unet_family(shapes)
-    arch = _arch(header).get("unet", {})
-    hints = {**arch, "prediction": _prediction(header, entries, family, arch)}
+    arch = arch_of(header).get("unet", {})
+    told = header.metadata.get("modelspec.prediction_type") or arch.get("prediction")
+    if not told and family == "sd2" and _SD2_V_TENSOR in own:
+        told = _sd2_prediction(own[_SD2_V_TENSOR], prefix + found[_SD2_V_TENSOR].name)
     shapes.update((name, ()) for name in ("v_pred", "ztsnr") if name in header.tensors)
-    config = unet_config(shapes, family, hints, path.name)
-    return Part(str(path), digest, "unet", family, config, prefix, layout, *_size(entries))
+    config = unet_config(shapes, family, {**arch, "prediction": told}, path.name)
+    return Part(str(path), digest, "unet", family, config, prefix, layout, *_size(own))
 
 
 def read_vae(path: str | Path, digest: str, family: Family = "sd1", header: Header | None = None) -> Part[VaeConfig]:
@@ -170,7 +196,7 @@ def read_vae(path: str | Path, digest: str, family: Family = "sd1", header: Head
         raise name_kind(path.name, header.tensors, "a VAE")
     refuse_quantised(path.name, entries.values())
     layout: Layout = "diffusers" if any(name.startswith("decoder.up_blocks.") for name in entries) else "original"
-    config = vae_config(_shapes("vae", layout, entries), _arch(header).get("vae", {}), path.name)
+    config = vae_config(_shapes("vae", layout, entries), arch_of(header).get("vae", {}), path.name)
     return Part(str(path), digest, "vae", family, config, prefix, layout, *_size(entries))
 
 
@@ -184,12 +210,12 @@ def read_clip(
     """
     path = Path(path)
     header = header or read_header(path)
-    entries = _under(header.tensors, prefix)
+    entries = {name: entry for name, entry in _under(header.tensors, prefix).items() if not name.startswith("vis")}
     if not any("token_embedding.weight" in name for name in entries):
         refuse_foreign(path.name, header.tensors, "a text encoder")
         raise name_kind(path.name, header.tensors, "a text encoder")
     refuse_quantised(path.name, _matrices(entries))
-    config = clip_config(_shapes(role, "original", entries), role, family, _arch(header).get(role, {}), path.name)
+    config = clip_config(_shapes(role, "original", entries), role, family, arch_of(header).get(role, {}), path.name)
     return Part(str(path), digest, role, family, config, prefix, "original", *_size(entries))
 
 
@@ -223,9 +249,7 @@ def family_of(path: str, digest: str) -> str | None:
     if Path(path).suffix.lower() in PICKLES:
         return None
     found = read_checkpoint(path, digest)
-    name = FAMILY_NAMES[found.family]
-    width = None if found.unet is None else found.unet.config.context_dim
-    return name if width in (None, _WIDTHS[found.family]) else f"{name} with prompts of {width} features"
+    return family_name(found.family, None if found.unet is None else found.unet.config.context_dim)
 
 
 def lacks(part: Part[Any]) -> FileProblem:
@@ -299,6 +323,8 @@ def sources(role: Role, layout: Layout, names: Iterable[str]) -> dict[str, keyma
         return keymap.clip_sources(names)
     if layout == "original":
         return {name: keymap.Source(name) for name in names}
+    if layout == "ema":
+        return keymap.ema_sources(names)
     return keymap.unet_sources(names) if role == "unet" else keymap.vae_sources(names)
 
 
@@ -339,7 +365,7 @@ def _unet_hints(config: Mapping[str, Any], where: str) -> Hints:
     return {**hints, "num_head_channels": sizes.pop()}
 
 
-def _arch(header: Header) -> dict[str, dict[str, Any]]:
+def arch_of(header: Header) -> dict[str, dict[str, Any]]:
     """The JSON under `arch` in the metadata, or {}; other tools may use the key for something else."""
     try:
         arch = json.loads(header.metadata.get("arch", "{}"))
@@ -348,12 +374,8 @@ def _arch(header: Header) -> dict[str, dict[str, Any]]:
     return {key: value for key, value in arch.items() if isinstance(value, dict)} if isinstance(arch, dict) else {}
 
 
-def _prediction(header: Header, entries: Mapping[str, TensorEntry], family: Family, arch: Mapping[str, Any]) -> str:
-    told = header.metadata.get("modelspec.prediction_type") or arch.get("prediction")
-    entry = entries.get(_SD2_V_TENSOR)
-    if told or family != "sd2" or entry is None or entry.dtype not in FLOATS:
-        return str(told or "eps")
-    return "v" if statistics.pstdev(floats(entry, _UNET + _SD2_V_TENSOR)) > _SD2_V_STD else "eps"
+def _sd2_prediction(entry: TensorEntry, name: str) -> str:
+    return "v" if entry.dtype in FLOATS and statistics.pstdev(floats(entry, name)) > _SD2_V_STD else "eps"
 
 
 def _under(tensors: Mapping[str, TensorEntry], prefix: str) -> dict[str, TensorEntry]:

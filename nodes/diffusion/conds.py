@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
 from nodes.diffusion.architecture import FAMILY_NAMES, Family, UNetConfig
+from nodes.diffusion.concat import further_channels, noise_level
 from nodes.diffusion.denoiser import repeat_to
 from nodes.diffusion.parametrisation import Parametrisation
 from nodes.diffusion.unet import timestep_embedding
 from nodes.types import Cond
+
+if TYPE_CHECKING:
+    from nodes.types import ControlUse
 
 _ENCODER_OF_WIDTH = {
     768: " (an SD1 text encoder)",
@@ -57,6 +61,8 @@ class Prompt:
         strength: its share among the prompts of its side: a number, or [B, 1, h, w] of its area.
         area: where it applies; None everywhere.
         levels: the highest and the lowest sigma it applies at.
+        concat: [B, C', h, w], further channels of the input, for the whole latent; None for models without any.
+        controls: ControlNets that steer it, the first one first.
     """
 
     context: Tensor
@@ -64,6 +70,8 @@ class Prompt:
     strength: Tensor | float = 1.0
     area: Area | None = None
     levels: tuple[float, float] = _FULL_LEVELS
+    concat: Tensor | None = None
+    controls: tuple[ControlUse, ...] = ()
 
     def applies_at(self, sigma: float) -> bool:
         """True within its range of steps."""
@@ -71,11 +79,19 @@ class Prompt:
 
 
 class Model(NamedTuple):
-    """What conditionings are made ready for."""
+    """What conditionings are made ready for: a UNet, and what a run asks of it.
+
+    Attributes:
+        config, family, parametrisation: of the UNet.
+        noise_mask: of the latent, [M, H, W] or None.
+        seed: of the run.
+    """
 
     config: UNetConfig
     family: Family
     parametrisation: Parametrisation
+    noise_mask: Tensor | None = None
+    seed: int = 0
 
 
 def prepare(conds: Sequence[Cond], side: str, model: Model, latent: Tensor) -> list[Prompt]:
@@ -95,16 +111,18 @@ def prepare(conds: Sequence[Cond], side: str, model: Model, latent: Tensor) -> l
         area, strength = _placed(cond.options, side, latent)
         y = _vector(cond, side, model, latent)
         context = repeat_to(cond.tokens.to(latent), len(latent))
-        prompts.append(Prompt(context, y, strength, area, _levels(cond.options, model.parametrisation)))
+        levels = _levels(cond.options, model.parametrisation)
+        concat = further_channels(cond, model, latent)
+        prompts.append(Prompt(context, y, strength, area, levels, concat, tuple(cond.options.get("control", ()))))
     return prompts
 
 
 def check_latent(latent: Tensor, config: UNetConfig, family: Family) -> None:
     """Raises ValueError where a latent [B, C, h, w] is not of the model's kind."""
-    if latent.ndim != 4 or latent.shape[1] != config.in_channels:
+    if latent.ndim != 4 or latent.shape[1] != config.out_channels:
         has = f"{latent.shape[1]} channels" if latent.ndim == 4 else f"the shape {tuple(latent.shape)}"
         raise ValueError(
-            f"the latent has {has} but this {FAMILY_NAMES[family]} model takes [B, {config.in_channels}, h, w]; "
+            f"the latent has {has} but this {FAMILY_NAMES[family]} model takes [B, {config.out_channels}, h, w]; "
             "make it with the VAE of the model's own checkpoint or an empty latent"
         )
 
@@ -131,7 +149,7 @@ def _opposite(prompt: Prompt, area: Area, others: Sequence[Prompt]) -> list[Prom
     smallest = min(covering, key=lambda other: float("inf") if other.area is None else other.area[0] * other.area[1])
     if smallest.area == area:
         return []
-    return [replace(prompt, context=smallest.context, y=smallest.y)]
+    return [replace(prompt, context=smallest.context, y=smallest.y, concat=smallest.concat)]
 
 
 def _levels(options: Mapping[str, Any], parametrisation: Parametrisation) -> tuple[float, float]:
@@ -215,9 +233,13 @@ def _check_width(cond: Cond, side: str, model: Model) -> None:
 def _vector(cond: Cond, side: str, model: Model, latent: Tensor) -> Tensor | None:
     """SDXL's vector conditioning [B, A]: the pooled text, then the features of the picture's sizes.
 
+    Of an upscaler [B]: how noisy the picture is that it enlarges.
+
     Source: Podell et al. 2023, "SDXL", section 2.2 (sizes, crop); generative-models of Stability AI (the refiner's
     aesthetic score).
     """
+    if model.config.num_classes is not None:
+        return torch.full((len(latent),), noise_level(cond), device=latent.device)
     if model.config.adm_in_channels is None:
         return None
     sizes = _sizes(cond, side, model.family, latent)

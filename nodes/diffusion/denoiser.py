@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -14,12 +14,31 @@ from nodes.diffusion.contract import Estimate, GuidedDenoise
 from nodes.diffusion.parametrisation import Parametrisation
 from nodes.diffusion.tweaks import NO_TWEAKS, Tweaks
 
+if TYPE_CHECKING:
+    from nodes.diffusion.unet import Control
+
+
+class Told(NamedTuple):
+    """What a UNet is told of a batch besides the noisy latents.
+
+    Attributes:
+        context: [B, T, D], the prompts.
+        y: [B, A], the vector of SDXL.
+        concat: [B, C', h, w], further channels of the input, such as what is to be inpainted.
+        control: what ControlNets add.
+    """
+
+    context: Tensor
+    y: Tensor | None = None
+    concat: Tensor | None = None
+    control: Control | None = None
+
 
 class Predict(Protocol):
     """A denoiser that is still to be told the prompt."""
 
-    def __call__(self, x: Tensor, sigma: Tensor, context: Tensor, y: Tensor | None, tweaks: Tweaks) -> Tensor:
-        """Estimates x0 [B, C, h, w] of x at a scalar sigma under `context` [B, T, D] and, for SDXL, `y` [B, A]."""
+    def __call__(self, x: Tensor, sigma: Tensor, told: Told, tweaks: Tweaks) -> Tensor:
+        """Estimates x0 [B, C, h, w] of x at a scalar sigma."""
         ...
 
 
@@ -28,21 +47,21 @@ class UNetDenoiser:
     """A UNet as a `Predict`.
 
     Attributes:
-        unet: called as unet(x, timesteps [B], context=, y=, tweaks=); takes and returns float32, whatever it computes
-            in.
+        unet: called as unet(x, timesteps [B], context, y, control, tweaks); takes and returns float32, whatever it
+            computes in.
         parametrisation: what it is told and how its output is read.
     """
 
     unet: nn.Module
     parametrisation: Parametrisation
 
-    def __call__(
-        self, x: Tensor, sigma: Tensor, context: Tensor, y: Tensor | None = None, tweaks: Tweaks = NO_TWEAKS
-    ) -> Tensor:
+    def __call__(self, x: Tensor, sigma: Tensor, told: Told, tweaks: Tweaks = NO_TWEAKS) -> Tensor:
         """x0 (k-diffusion, `DiscreteEpsDDPMDenoiser`, and its kin for other parametrisations)."""
-        told = float(self.parametrisation.timestep(sigma))
-        timesteps = torch.full((len(x),), told, device=x.device)
-        output = self.unet(self.parametrisation.scaled(x, sigma), timesteps, context=context, y=y, tweaks=tweaks)
+        seen = self.parametrisation.scaled(x, sigma)
+        if told.concat is not None:
+            seen = torch.cat([seen, told.concat.to(seen)], dim=1)
+        timesteps = torch.full((len(x),), float(self.parametrisation.timestep(sigma)), device=x.device)
+        output = self.unet(seen, timesteps, told.context, told.y, told.control, tweaks)
         return self.parametrisation.estimate(x, sigma, output)
 
 

@@ -16,7 +16,17 @@ _FOREIGN: tuple[tuple[tuple[str, ...], str, str], ...] = (
         "a LoRA", "put it in the `loras` folder and load it with LoraLoader",
     ),
     (
-        ("control_model.", "controlnet_cond_embedding.", "controlnet_blocks.", "input_hint_block.", "zero_convs."),
+        ("controlnet_blocks.", "controlnet_x_embedder."),
+        "a ControlNet of another family (Flux, SD3 or a relative)", "it is not supported; those for SD1, SD2, SDXL are",
+    ),
+    (("lllite_",), "a ControlNet-LLLite", "it is not supported; ControlNets, control-LoRAs and T2I-Adapters are"),
+    (("ip_adapter.", "image_proj."), "an IP-Adapter", "it is not supported; ControlNets and T2I-Adapters are"),
+    (
+        ("body.0.block1.", "body.0.resnets.0.", "body.0.body.0.block1."),
+        "a T2I-Adapter", "put it in the `controlnet` folder and load it with ControlNetLoader",
+    ),
+    (
+        ("control_model.", "controlnet_cond_embedding.", "input_hint_block.", "zero_convs."),
         "a ControlNet", "put it in the `controlnet` folder and load it with ControlNetLoader",
     ),
     (("emb_params", "string_to_param"), "a textual inversion", "put it in the `embeddings` folder"),
@@ -39,6 +49,10 @@ _PARTS: tuple[tuple[tuple[str, ...], str, str], ...] = (
         "a VAE", "put it in the `vae` folder and load it with VAELoader",
     ),
     (
+        ("3.conv.0.",),
+        "a half of TAESD", "put it in the `vae_approx` folder and choose taesd or taesdxl in VAELoader",
+    ),
+    (
         ("vision_model.", "visual."),
         "a CLIP vision model", "put it in the `clip_vision` folder and load it with CLIPVisionLoader",
     ),
@@ -51,6 +65,7 @@ _PARTS: tuple[tuple[tuple[str, ...], str, str], ...] = (
         "an upscaler", "put it in the `upscale_models` folder and load it with UpscaleModelLoader",
     ),
 )  # fmt: skip
+_WHOLE = "model.diffusion_model.", "first_stage_model."
 
 
 def refuse_foreign(where: str, names: Iterable[str], wanted: str) -> None:
@@ -65,13 +80,21 @@ def refuse_foreign(where: str, names: Iterable[str], wanted: str) -> None:
             raise FileProblem(f"{where}: is {what}, not {wanted}; {fix}")
 
 
-def name_kind(where: str, names: Iterable[str], wanted: str) -> FileProblem:
+def name_kind(
+    where: str, names: Iterable[str], wanted: str,
+    known: str = "of a supported family; SD1, SD2, SDXL and its refiner are",
+) -> FileProblem:  # fmt: skip
     """The problem of a file that lacks what is wanted: what it is instead."""
     names = list(names)
+    if all(any(name.startswith(start) for name in names) for start in _WHOLE):
+        return FileProblem(
+            f"{where}: is a checkpoint, not {wanted}; put it in the `checkpoints` folder and load it with "
+            "CheckpointLoaderSimple"
+        )
     for starts, what, fix in _PARTS:
-        if any(name.startswith(starts) for name in names):
+        if what != wanted and any(name.startswith(starts) for name in names):
             return FileProblem(f"{where}: is {what}, not {wanted}; {fix}")
-    return FileProblem(f"{where}: is not {wanted} of a supported family; SD1, SD2, SDXL and its refiner are")
+    return FileProblem(f"{where}: is not {wanted} {known}")
 
 
 def refuse_quantised(where: str, entries: Iterable[TensorEntry]) -> None:

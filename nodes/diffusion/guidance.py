@@ -5,15 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from nodes.diffusion.conds import Area, Prompt
 from nodes.diffusion.contract import Estimate
-from nodes.diffusion.denoiser import Predict
+from nodes.diffusion.denoiser import Predict, Told
 from nodes.diffusion.patches import Hooks
 from nodes.diffusion.tweaks import NO_TWEAKS, Tweaks
+
+if TYPE_CHECKING:
+    from nodes.diffusion.controls import Controls
 
 _LONGEST_REPEAT = 4
 """Tokens are repeated at most so often to share a forward; beyond that a second forward costs less."""
@@ -29,12 +33,14 @@ class Guidance:
         sides: the prompts of each side.
         hooks: what patches of the model change.
         wants_uncond: evaluate the negative side even where it has no part in the estimate, since a sampler asks for it.
+        controls: what ControlNets add for the prompts they steer.
     """
 
     predict: Predict
     sides: Mapping[str, Sequence[Prompt]]
     hooks: Hooks
     wants_uncond: bool = False
+    controls: Controls | None = None
 
     def estimates(
         self, x: Tensor, sigma: Tensor, names: Sequence[str | None], tweaks: Tweaks | None = None
@@ -53,10 +59,28 @@ class Guidance:
         found = [_Sum(x) for _ in sides]
         for group in _groups([prompt for _, prompt in jobs], x):
             members = [jobs[place] for place in group]
-            outputs = _forward(self.predict, x, sigma, members, tweaks)
+            outputs = self._forward(x, sigma, members, tweaks)
             for (side, prompt), output in zip(members, outputs, strict=True):
                 found[side].add(prompt, output)
         return [total.mean() for total in found]
+
+    def _forward(
+        self, x: Tensor, sigma: Tensor, members: Sequence[tuple[int, Prompt]], tweaks: Tweaks
+    ) -> Sequence[Tensor]:
+        """The estimates under prompts that share a forward."""
+        prompts = [prompt for _, prompt in members]
+        length = math.lcm(*[prompt.context.shape[1] for prompt in prompts])
+        context = torch.cat([prompt.context.repeat(1, length // prompt.context.shape[1], 1) for prompt in prompts])
+        y = _cat([prompt.y for prompt in prompts])
+        parts = torch.cat([_part(prompt, x) for prompt in prompts])
+        concat = _cat([None if prompt.concat is None else _part(prompt, prompt.concat) for prompt in prompts])
+        control = None
+        if self.controls is not None and prompts[0].controls:
+            control = self.controls.control(prompts[0].controls, parts, sigma, context, y, len(prompts))
+        if tweaks is not NO_TWEAKS:
+            tweaks = replace(tweaks, sides=tuple(side for side, _ in members), sigma=float(sigma))
+        output = self.predict(parts, sigma, Told(context, y, concat, control), tweaks)
+        return output.chunk(len(members))
 
     def one_side(self, x: Tensor, sigma: Tensor) -> Estimate:
         """The positive side alone."""
@@ -193,7 +217,7 @@ class _Sum:
 
 
 def _groups(prompts: Sequence[Prompt], x: Tensor) -> Iterable[list[int]]:
-    """The prompts, by place, that can share a forward: of one size, and of lengths that meet.
+    """The prompts, by place, that can share a forward: of one size and the same ControlNets, of lengths that meet.
 
     Attention does not change when all its tokens are repeated equally often, so lengths meet at their lcm.
     """
@@ -202,7 +226,8 @@ def _groups(prompts: Sequence[Prompt], x: Tensor) -> Iterable[list[int]]:
         for group in groups:
             lengths = [prompts[other].context.shape[1] for other in group] + [prompt.context.shape[1]]
             fits = math.lcm(*lengths) <= _LONGEST_REPEAT * min(lengths)
-            if fits and _size(prompts[group[0]], x) == _size(prompt, x):
+            first = prompts[group[0]]
+            if fits and _size(first, x) == _size(prompt, x) and _same(first.controls, prompt.controls):
                 group.append(place)
                 break
         else:
@@ -214,16 +239,15 @@ def _size(prompt: Prompt, x: Tensor) -> tuple[int, ...]:
     return tuple(x.shape[-2:]) if prompt.area is None else prompt.area[:2]
 
 
-def _forward(
-    predict: Predict, x: Tensor, sigma: Tensor, members: Sequence[tuple[int, Prompt]], tweaks: Tweaks
-) -> Sequence[Tensor]:
-    """The estimates under prompts that share a forward."""
-    prompts = [prompt for _, prompt in members]
-    length = math.lcm(*[prompt.context.shape[1] for prompt in prompts])
-    context = torch.cat([prompt.context.repeat(1, length // prompt.context.shape[1], 1) for prompt in prompts])
-    vectors = [prompt.y for prompt in prompts if prompt.y is not None]
-    parts = torch.cat([x if prompt.area is None else prompt.area.of(x) for prompt in prompts])
-    if tweaks is not NO_TWEAKS:
-        tweaks = replace(tweaks, sides=tuple(side for side, _ in members), sigma=float(sigma))
-    output = predict(parts, sigma, context, torch.cat(vectors) if vectors else None, tweaks)
-    return output.chunk(len(members))
+def _part(prompt: Prompt, x: Tensor) -> Tensor:
+    return x if prompt.area is None else prompt.area.of(x)
+
+
+def _same(one: Sequence[Any], other: Sequence[Any]) -> bool:
+    """True for the same things in the same order; they hold tensors, which are not compared by value."""
+    return len(one) == len(other) and all(a is b for a, b in zip(one, other, strict=True))
+
+
+def _cat(parts: Sequence[Tensor | None]) -> Tensor | None:
+    found = [part for part in parts if part is not None]
+    return torch.cat(found) if found else None

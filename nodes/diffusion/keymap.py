@@ -17,10 +17,11 @@ _RESNET = {
     "norm1": "in_layers.0", "conv1": "in_layers.2", "time_emb_proj": "emb_layers.1",
     "norm2": "out_layers.0", "conv2": "out_layers.3", "conv_shortcut": "skip_connection",
 }  # fmt: skip
-_UNET_ENDS = {
+UNET_ENDS = {
     "conv_in": "input_blocks.0.0", "time_embedding.linear_1": "time_embed.0", "time_embedding.linear_2": "time_embed.2",
     "add_embedding.linear_1": "label_emb.0.0", "add_embedding.linear_2": "label_emb.0.2",
     "class_embedding.linear_1": "label_emb.0.0", "class_embedding.linear_2": "label_emb.0.2",
+    "class_embedding": "label_emb",
     "conv_norm_out": "out.0", "conv_out": "out.2",
     "mid_block.resnets.0": "middle_block.0", "mid_block.attentions.0": "middle_block.1",
     "mid_block.resnets.1": "middle_block.2",
@@ -63,10 +64,24 @@ def unet_sources(names: Iterable[str]) -> dict[str, Source]:
     for name in names:
         for depth in (5, 4, 3, 2, 1):  # from `down_blocks.0.downsamplers.0.conv` to `conv_in`
             head, rest = _cut(name, depth)
-            ours = blocks.get(head) or _UNET_ENDS.get(head)
+            ours = blocks.get(head) or UNET_ENDS.get(head)
             if ours is not None:
                 sources[ours + _renamed_start(rest, _RESNET if ".resnets." in head else {})] = Source(name)
                 break
+    return sources
+
+
+def ema_sources(names: Iterable[str]) -> dict[str, Source]:
+    """Maps our UNet names to the running averages of its weights in a checkpoint, whose names lack the dots.
+
+    A weight without an average is taken itself. Source: `LitEma` of https://github.com/CompVis/latent-diffusion (MIT).
+    """
+    names = set(names)
+    sources: dict[str, Source] = {}
+    for name in names:
+        if name.startswith("model.diffusion_model."):
+            average = "model_ema." + name.removeprefix("model.").replace(".", "")
+            sources[name.removeprefix("model.diffusion_model.")] = Source(average if average in names else name)
     return sources
 
 
@@ -104,7 +119,7 @@ def unet_modules(config: UNetConfig, names: Iterable[str]) -> dict[str, str]:
     counts = config.num_res_blocks
     attended = [i for i, depth in enumerate(reversed(config.transformer_depth)) if depth]
     blocks = unet_blocks(dict(enumerate(counts)), {i: n + 1 for i, n in enumerate(reversed(counts))}, attended)
-    blocks |= {name: ours for name, ours in _UNET_ENDS.items() if name.startswith("mid_block")}
+    blocks |= {name: ours for name, ours in UNET_ENDS.items() if name.startswith("mid_block")}
     theirs = {ours: name for name, ours in blocks.items()}  # an upsampler comes after the attention it stands for
     inside = {ours: name for name, ours in _RESNET.items()}
     modules: dict[str, str] = {}
@@ -147,6 +162,8 @@ def clip_sources(names: Iterable[str]) -> dict[str, Source]:
     for name in names:
         if name.startswith(("embeddings.", "encoder.", "final_layer_norm.")):
             sources["text_model." + name] = sources.pop(name)
+        elif name == "text_projection":  # beside transformers' names in files that ComfyUI once saved
+            sources["text_projection.weight"] = Source(name, transposed=True)
     return sources
 
 

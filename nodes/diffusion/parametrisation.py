@@ -84,12 +84,13 @@ class Parametrisation:
 
 def trained(config: UNetConfig) -> Parametrisation:
     """What a UNet was trained as."""
-    return discrete(config.prediction, config.zero_terminal_snr)
+    return discrete(config.prediction, config.zero_terminal_snr, model_sigmas(*config.betas))
 
 
-def discrete(prediction: Prediction, zero_snr: bool) -> Parametrisation:
-    """Stable Diffusion's training steps; LCM knows every 20th of them."""
-    table = zero_snr_sigmas(model_sigmas()) if zero_snr else model_sigmas()
+def discrete(prediction: Prediction, zero_snr: bool, table: Tensor | None = None) -> Parametrisation:
+    """Stable Diffusion's training steps, or those of a table; LCM knows every 20th of them."""
+    table = model_sigmas() if table is None else table
+    table = zero_snr_sigmas(table) if zero_snr else table
     if prediction != "lcm":
         return Parametrisation(table, prediction)
     return Parametrisation(table[_LCM_STRIDE - 1 :: _LCM_STRIDE], prediction, _LCM_STRIDE)

@@ -105,6 +105,7 @@ def started(patches: Iterable[object], run: Start) -> Hooks:
             skipped=tuple(change for tweak in tweaks for change in tweak.skipped),
             outputs=tuple(change for tweak in tweaks for change in tweak.outputs),
             queries=tuple(change for tweak in tweaks for change in tweak.queries),
+            contexts=tuple(change for tweak in tweaks for change in tweak.contexts),
             attend=attend,
         ),
         needs_uncond=any(hooks.needs_uncond for hooks in all_hooks),

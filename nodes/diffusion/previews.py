@@ -15,7 +15,7 @@ from nodes.diffusion.checkpoints import Part
 from nodes.diffusion.taesd import TinyDecoder, read_decoder
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from nodegraph.devices import DType
     from nodegraph.types import FileRef
@@ -100,6 +100,11 @@ class TinyPart:
         return f"taesd-{self.file.digest}"
 
     @property
+    def base(self) -> str:
+        """It has no variants."""
+        return self.fingerprint
+
+    @property
     def role(self) -> str:
         """Decides the dtype."""
         return "taesd"
@@ -114,6 +119,6 @@ class TinyPart:
         """Bytes of the file."""
         return Path(self.file.path).stat().st_size
 
-    def load(self, device: torch.device, dtype: torch.dtype) -> TinyDecoder:
+    def load(self, device: torch.device, dtype: torch.dtype, variants: Sequence[Any] = ()) -> TinyDecoder:
         """Builds the decoder. Raises FileProblem when the file is no such decoder."""
         return read_decoder(Path(self.file.path)).to(device, dtype)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from nodes.diffusion.architecture import UNetConfig
 from nodes.diffusion.conds import Model, check_latent, prepare, with_opposites
 from nodes.diffusion.contract import Estimate, GuidedDenoise
+from nodes.diffusion.controls import Controls, steered
 from nodes.diffusion.denoiser import UNetDenoiser, fit_mask, masked
 from nodes.diffusion.guidance import Guidance
 from nodes.diffusion.noise import latent_noise, seeds_of
@@ -21,6 +23,9 @@ from nodes.diffusion.patches import Start, parametrised, started
 from nodes.diffusion.samplers import CFG_PP, noise_for, sampler_for
 from nodes.diffusion.schedules import starts_from_pure_noise
 from nodes.types import GuiderValue, LatentValue, ModelValue, NoiseValue, SamplerValue
+
+Use = Callable[[Any], AbstractContextManager[Any]]
+"""Lends the module of some weights, as `Context.use` does."""
 
 
 class Progress(Protocol):
@@ -46,14 +51,14 @@ def parametrisation_of(model: ModelValue) -> Parametrisation:
 
 
 def sample(
-    unet: AbstractContextManager[nn.Module], guider: GuiderValue, latent: LatentValue, *, noise: NoiseValue,
+    use: Use, guider: GuiderValue, latent: LatentValue, *, noise: NoiseValue,
     sampler: SamplerValue, sigmas: Tensor, progress: Progress,
 ) -> Sampled:  # fmt: skip
     """Samples a latent, float32 on its device. A schedule without a step gives it back.
 
     Args:
-        unet: gives the network, called as unet(x, timesteps [B], context=, y=, tweaks=), on the device of the latent;
-            entered only once everything that can be wrong without weights has been checked.
+        use: lends networks on the device of the latent; asked only once everything that can be wrong without weights
+            has been checked.
         guider: the model and the prompts that steer it.
         latent: [B, C, h, w], unscaled.
         noise: what it starts from.
@@ -73,8 +78,9 @@ def sample(
         return Sampled(latent, latent)
     check_latent(latent.samples, config, part.family)
     start = latent.samples.float() * config.latent_scale
-    model = Model(config, part.family, parametrisation)
-    sides = with_opposites({side: prepare(conds, side, model, start) for side, conds in guider.prompts.items()})
+    model = Model(config, part.family, parametrisation, latent.noise_mask, noise.seed)
+    prompts = steered(guider.prompts, part)
+    sides = with_opposites({side: prepare(conds, side, model, start) for side, conds in prompts.items()})
     drawn = latent_noise(latent, noise).to(start)
     hooks = started(guider.model.patches, Start(
         config, parametrisation, sigmas,
@@ -91,9 +97,11 @@ def sample(
         estimate = x0
         progress.step(min(i + 1, last), last, x0)
 
-    with unet as network, torch.no_grad():
+    with ExitStack() as stack, torch.no_grad():
+        network = stack.enter_context(use(part))
+        controls = Controls(lambda net: stack.enter_context(use(net)), part, parametrisation)
         guidance = Guidance(
-            UNetDenoiser(network, parametrisation), sides, hooks, wants_uncond=sampler.name in CFG_PP
+            UNetDenoiser(network, parametrisation), sides, hooks, sampler.name in CFG_PP, controls
         )  # fmt: skip
         denoise = _checked(_guided(guidance, guider), progress)
         if latent.noise_mask is not None:

@@ -12,8 +12,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from nodes.diffusion.taesd import TinyAutoencoder
 from nodes.diffusion.vae import AutoencoderKL, cropped
 
+Autoencoder = AutoencoderKL | TinyAutoencoder
 OnTile = Callable[[int, int], None]
 
 
@@ -31,7 +33,7 @@ class Tile(NamedTuple):
         return x[..., top : top + height, left : left + width]
 
 
-def decode_tiled(vae: AutoencoderKL, latents: Tensor, *, tile: int, overlap: int, on_tile: OnTile) -> Tensor:
+def decode_tiled(vae: Autoencoder, latents: Tensor, *, tile: int, overlap: int, on_tile: OnTile) -> Tensor:
     """Decodes latents [B, 4, h, w] into images [B, 8 h, 8 w, 3] float32, 0..1.
 
     Args:
@@ -44,17 +46,12 @@ def decode_tiled(vae: AutoencoderKL, latents: Tensor, *, tile: int, overlap: int
     Raises:
         ValueError: the tiles would not advance.
     """
-
-    def decode(x: Tensor) -> Tensor:
-        pixels = vae.decoder(vae.post_quant_conv(x.to(vae.post_quant_conv.weight.dtype)))
-        return pixels.float() / 2 + 0.5  # not clamped yet: averages come first
-
-    found = [_averaged(item[None], decode, 1, vae.scale, tile, overlap, _share(on_tile, i, len(latents)))
+    found = [_averaged(item[None], vae.pixels, 1, vae.scale, tile, overlap, _share(on_tile, i, len(latents)))
              for i, item in enumerate(latents)]  # fmt: skip
     return torch.cat(found).clamp(0, 1).movedim(1, -1).contiguous()
 
 
-def encode_tiled(vae: AutoencoderKL, images: Tensor, *, tile: int, overlap: int, on_tile: OnTile) -> Tensor:
+def encode_tiled(vae: Autoencoder, images: Tensor, *, tile: int, overlap: int, on_tile: OnTile) -> Tensor:
     """Encodes images [B, H, W, C], 0..1, cropped to multiples of 8, into latents [B, 4, H/8, W/8] float32.
 
     Args:

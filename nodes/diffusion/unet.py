@@ -41,18 +41,22 @@ class Timed(nn.Module):
         self.time_embed = embedding(config.model_channels, 4 * config.model_channels)
         if config.adm_in_channels is not None:
             self.label_emb = nn.Sequential(embedding(config.adm_in_channels, 4 * config.model_channels))
+        elif config.num_classes is not None:
+            self.label_emb = nn.Embedding(config.num_classes, 4 * config.model_channels)
 
     def embed(self, timesteps: Tensor, y: Tensor | None) -> Tensor:
-        """Embeds timesteps [B] and the vector conditioning [B, adm_in_channels] into [B, 4 * model_channels]."""
+        """Embeds timesteps [B] and the vector conditioning into [B, 4 * model_channels].
+
+        `y` is [B, adm_in_channels], or [B] whole numbers below num_classes.
+        """
         dtype = next(self.parameters()).dtype
         emb = self.time_embed(timestep_embedding(timesteps, self.config.model_channels).to(dtype))
-        if self.config.adm_in_channels is None:
+        if self.config.adm_in_channels is None and self.config.num_classes is None:
             return emb
         if y is None:
-            raise ValueError(
-                f"this model needs a vector conditioning y of width {self.config.adm_in_channels}; none was given"
-            )
-        return emb + self.label_emb(y.to(dtype))
+            wanted = f"of width {self.config.adm_in_channels}" if self.config.num_classes is None else "of one number"
+            raise ValueError(f"this model needs a vector conditioning y {wanted}; none was given")
+        return emb + self.label_emb(y.to(dtype) if self.config.num_classes is None else y.long())
 
 
 class UNet(Timed):
@@ -78,7 +82,7 @@ class UNet(Timed):
             x: [B, C, h, w], scaled as the model was trained; any h and w.
             timesteps: [B], 0..999, fractions allowed.
             context: [B, T, D], the encoded prompt.
-            y: [B, adm_in_channels], the vector conditioning of SDXL.
+            y: [B, adm_in_channels], the vector conditioning of SDXL; [B] for a model with classes.
             control: residuals to add.
             tweaks: what patches change.
 
@@ -163,13 +167,13 @@ class ResBlock(nn.Module):
 class SpatialTransformer(nn.Module):
     """Transformer blocks over the pixels of a feature map, attending to each other and to the prompt."""
 
-    def __init__(self, channels: int, depth: int, config: UNetConfig) -> None:
+    def __init__(self, channels: int, depth: int, config: UNetConfig, is_cross_only: bool = False) -> None:
         super().__init__()
         self.use_linear = config.use_linear
         self.norm = nn.GroupNorm(config.norm_groups, channels, eps=1e-6)
         self.proj_in = nn.Linear(channels, channels) if config.use_linear else nn.Conv2d(channels, channels, 1)
         heads = config.num_heads or channels // (config.head_channels or channels)
-        blocks = (TransformerBlock(channels, heads, config.context_dim) for _ in range(depth))
+        blocks = (TransformerBlock(channels, heads, config.context_dim, is_cross_only) for _ in range(depth))
         self.transformer_blocks = nn.ModuleList(blocks)
         self.proj_out = nn.Linear(channels, channels) if config.use_linear else nn.Conv2d(channels, channels, 1)
 
@@ -191,11 +195,15 @@ class SpatialTransformer(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """Self-attention, attention to the prompt, and a gated feed-forward network, each with a residual."""
+    """Self-attention, attention to the prompt, and a gated feed-forward network, each with a residual.
 
-    def __init__(self, channels: int, heads: int, context_dim: int) -> None:
+    Where it is cross-only both attentions are to the prompt.
+    """
+
+    def __init__(self, channels: int, heads: int, context_dim: int, is_cross_only: bool = False) -> None:
         super().__init__()
-        self.attn1 = Attention(channels, channels, heads)
+        self.is_cross_only = is_cross_only
+        self.attn1 = Attention(channels, context_dim if is_cross_only else channels, heads)
         self.attn2 = Attention(channels, context_dim, heads)
         self.ff = FeedForward(channels)
         self.norm1 = nn.LayerNorm(channels)
@@ -205,8 +213,12 @@ class TransformerBlock(nn.Module):
     def forward(self, x: Tensor, context: Tensor, tweaked: Tweaked | None = None) -> Tensor:
         """Maps [B, h * w, C], with a prompt [B, T, D], to the same shape."""
         h = self.norm1(x)
-        x = x + (self.attn1(h, h) if tweaked is None else tweaked(self.attn1, h))
-        x = x + self.attn2(self.norm2(x), context)
+        if self.is_cross_only:
+            x = x + (self.attn1(h, context) if tweaked is None else tweaked.cross(self.attn1, h, context))
+        else:
+            x = x + (self.attn1(h, h) if tweaked is None else tweaked(self.attn1, h))
+        h = self.norm2(x)
+        x = x + (self.attn2(h, context) if tweaked is None else tweaked.cross(self.attn2, h, context))
         return x + self.ff(self.norm3(x))
 
 
@@ -298,7 +310,7 @@ def input_blocks(config: UNetConfig) -> tuple[nn.ModuleList, list[int]]:
     widths = [channels]
     for level, mult in enumerate(config.channel_mult):
         for _ in range(config.num_res_blocks[level]):
-            blocks.append(_block(config, channels, mult * config.model_channels, config.transformer_depth[level]))
+            blocks.append(_block(config, channels, mult * config.model_channels, level))
             channels = mult * config.model_channels
             widths.append(channels)
         if level < len(config.channel_mult) - 1:
@@ -321,7 +333,7 @@ def _output_blocks(config: UNetConfig, skips: list[int]) -> nn.ModuleList:
     for level in reversed(range(len(config.channel_mult))):
         out = config.channel_mult[level] * config.model_channels
         for i in range(config.num_res_blocks[level] + 1):
-            block = _block(config, channels + skips.pop(), out, config.transformer_depth[level])
+            block = _block(config, channels + skips.pop(), out, level)
             channels = out
             if level and i == config.num_res_blocks[level]:
                 block.append(Upsample(channels))
@@ -329,10 +341,11 @@ def _output_blocks(config: UNetConfig, skips: list[int]) -> nn.ModuleList:
     return blocks
 
 
-def _block(config: UNetConfig, channels: int, out: int, depth: int) -> Block:
+def _block(config: UNetConfig, channels: int, out: int, level: int) -> Block:
     block = Block(ResBlock(channels, out, 4 * config.model_channels, config.norm_groups))
+    depth = config.transformer_depth[level]
     if depth:
-        block.append(SpatialTransformer(out, depth, config))
+        block.append(SpatialTransformer(out, depth, config, any(config.is_cross_only[level : level + 1])))
     return block
 
 

@@ -48,8 +48,12 @@ class AutoencoderKL(nn.Module):
 
     def decode(self, latents: Tensor) -> Tensor:
         """Decodes latents [B, 4, h, w] into images [B, 8 h, 8 w, 3] float32, 0..1."""
-        pixels = self.decoder(self.post_quant_conv(latents.to(self.quant_conv.weight.dtype)))
-        return (pixels.float() / 2 + 0.5).clamp(0, 1).movedim(1, -1).contiguous()
+        return self.pixels(latents).clamp(0, 1).movedim(1, -1).contiguous()
+
+    def pixels(self, latents: Tensor) -> Tensor:
+        """Decodes latents [B, 4, h, w] into [B, 3, 8 h, 8 w] float32, about 0..1: what tiles are averaged from."""
+        pixels = self.decoder(self.post_quant_conv(latents.to(self.post_quant_conv.weight.dtype)))
+        return pixels.float() / 2 + 0.5
 
 
 def cropped(images: Tensor, multiple: int) -> Tensor:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import mmap
 import pickle
+import threading
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from nodegraph.errors import FileProblem
 from nodes.diffusion import checkpoints
 from nodes.diffusion.architecture import ClipConfig, UNetConfig, VaeConfig
 from nodes.diffusion.headers import PICKLES, TensorEntry
+from nodes.diffusion.inert import STAND_INS
 from nodes.diffusion.keymap import Source
+from nodes.diffusion.overlays import Change
 
 DTYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64,
@@ -25,9 +28,12 @@ DTYPES = {
 }  # fmt: skip
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 _SHOWN = 3  # names listed in a message
+_ALLOWING = threading.Lock()  # what torch allows in a pickle is one set for all threads
 
 
-def load_part(part: checkpoints.Part[Any], device: torch.device | str, dtype: torch.dtype) -> nn.Module:
+def load_part(
+    part: checkpoints.Part[Any], device: torch.device | str, dtype: torch.dtype, variants: Sequence[nn.Module] = ()
+) -> nn.Module:
     """Builds the network of a part, in evaluation mode, with its weights on `device` in `dtype`.
 
     Where device and dtype are those of the file, the weights are the mapped file itself: the pages are shared with
@@ -35,31 +41,123 @@ def load_part(part: checkpoints.Part[Any], device: torch.device | str, dtype: to
     and its pages are dropped, so that the peak is what is held plus one tensor. A file should be replaced by renaming
     another over it: one that is rewritten in place changes under the modules that map it.
 
+    What overlays change is made from the file, on the device, in float32.
+
+    Args:
+        part: which.
+        device: where to.
+        dtype: of the weights.
+        variants: networks that this made of the same base, device and dtype; they share the tensors that are alike.
+
     Raises:
-        FileProblem: the file lacks the part, or has tensors missing or of other shapes.
+        FileProblem: the file lacks the part, or has tensors missing or of other shapes; an overlay is none for it.
     """
-    entries = checkpoints.part_entries(part)
-    if not entries:
-        raise checkpoints.lacks(part)
-    sources = checkpoints.sources(part.role, part.layout, entries)
-    with torch.device("meta"):
-        module = build(part.config)
-    wanted = {name: tensor.shape for name, tensor in module.state_dict().items()}
-    _compare(Path(part.path).name, wanted, sources, entries)
-    with ExitStack() as stack:
-        readers = {path: stack.enter_context(_reader(path)) for path in {entry.path for entry in entries.values()}}
+    alike = {(name, made): tensor for variant in variants for name, made, tensor in _made(variant)}
+    made_by: dict[str, tuple[str, ...]] = {}
+    with recipe(part, device) as found:
         weights: dict[str, Tensor] = {}
-        for name, shape in wanted.items():
-            source = sources[name]
-            entry = entries[source.name]
-            reader = readers[entry.path]
-            stored = reader.tensor(part.prefix + source.name, entry, source.third)
-            stored = (stored.t() if source.transposed else stored).reshape(shape)
-            weights[name] = stored.to(device).to(dtype)
-            if weights[name] is not stored:
-                reader.drop(entry)
+        for name in found.names:
+            made = made_by[name] = found.key(name)
+            shared = alike.get((name, made))
+            if shared is not None:
+                weights[name] = shared
+            elif made:
+                weights[name] = found.tensor(name, alike.get((name, ()))).to(dtype)
+            else:
+                weights[name] = found.stored(name, dtype)
+        module = found.module
     module.load_state_dict(weights, assign=True)
+    module.made_by = made_by  # type: ignore[assignment]  # plain data, for the next variant
     return module.requires_grad_(False).eval()
+
+
+def _made(module: nn.Module) -> Iterator[tuple[str, tuple[str, ...], Tensor]]:
+    """The tensors of a loaded network: name, what made it of the file, itself."""
+    made_by: Mapping[str, tuple[str, ...]] = getattr(module, "made_by", {})
+    for name, tensor in module.state_dict().items():
+        if name in made_by:
+            yield name, made_by[name], tensor
+
+
+class Recipe:
+    """The tensors of a part, one by one: as they are in the file, or as its overlays make them.
+
+    Attributes:
+        names: of all of them.
+        module: the network, still without weights.
+    """
+
+    def __init__(self, part: checkpoints.Part[Any], device: torch.device | str, stack: ExitStack) -> None:
+        entries = checkpoints.part_entries(part)
+        if not entries:
+            raise checkpoints.lacks(part)
+        with torch.device("meta"):
+            self.module = build(part.config)
+        wanted = {name: tensor.shape for name, tensor in self.module.state_dict().items()}
+        sources = checkpoints.sources(part.role, part.layout, entries)
+        _compare(Path(part.path).name, wanted, sources, entries)
+        self.names = tuple(wanted)
+        self._part, self._device = part, torch.device(device)
+        self._shapes, self._sources, self._entries = wanted, sources, entries
+        paths = {entry.path for entry in entries.values()}
+        self._readers = {path: stack.enter_context(_reader(path)) for path in paths}
+        self._keys = [overlay.keys(part) for overlay in part.overlays]
+        self._changes: list[Mapping[str, Change] | None] = [None] * len(part.overlays)
+
+    def key(self, name: str) -> tuple[str, ...]:
+        """What is done to a tensor of the file, equal where the same is done; () where nothing is."""
+        return tuple(keys[name] for keys in self._keys if name in keys)
+
+    def shape(self, name: str) -> torch.Size:
+        """Of a tensor."""
+        return self._shapes[name]
+
+    def dtype(self, name: str) -> torch.dtype:
+        """In which a tensor is stored."""
+        return DTYPES[self._entries[self._sources[name].name].dtype]
+
+    def stored(self, name: str, dtype: torch.dtype) -> Tensor:
+        """A tensor as it is in the file, on the device in `dtype`."""
+        source = self._sources[name]
+        entry = self._entries[source.name]
+        reader = self._readers[entry.path]
+        found = reader.tensor(self._part.prefix + source.name, entry, source.third)
+        found = (found.t() if source.transposed else found).reshape(self._shapes[name])
+        converted = found.to(self._device).to(dtype)
+        if converted is not found:
+            reader.drop(entry)
+        return converted
+
+    def tensor(self, name: str, loaded: Tensor | None = None) -> Tensor:
+        """A tensor as the overlays make it, float32 on the device.
+
+        Args:
+            name: which.
+            loaded: the file's tensor where it is on the device already; taken if it lost nothing on the way there.
+        """
+        if loaded is not None and torch.promote_types(loaded.dtype, self.dtype(name)) == loaded.dtype:
+            weight = loaded.float()
+        else:
+            weight = self.stored(name, torch.float32)
+        for number, overlay in enumerate(self._part.overlays):
+            if name not in self._keys[number]:
+                continue
+            changes = self._changes[number]
+            if changes is None:
+                changes = self._changes[number] = overlay.changes(self._part, self._device)
+            weight = changes[name](weight)
+        return weight
+
+
+@contextmanager
+def recipe(part: checkpoints.Part[Any], device: torch.device | str) -> Generator[Recipe]:
+    """The tensors of a part with its overlays, to be taken one by one.
+
+    Raises:
+        FileProblem: see `load_part`.
+    """
+    with ExitStack() as stack:
+        yield Recipe(part, device, stack)
 
 
 def build(config: UNetConfig | VaeConfig | ClipConfig) -> nn.Module:
@@ -96,7 +194,7 @@ def pickle_tensors(path: Path) -> dict[str, Tensor]:
         FileProblem: it is damaged, or is more than tensors and would have to run code.
     """
     found = unpickled(path, "is not a checkpoint that torch can read; download it again")
-    for wrapper in ("state_dict", "model", "params_ema", "params"):
+    for wrapper in ("state_dict", "model", "params_ema", "params", "adapter"):
         if isinstance(found, dict) and isinstance(found.get(wrapper), dict):
             found = found[wrapper]
     if not isinstance(found, dict):
@@ -106,6 +204,8 @@ def pickle_tensors(path: Path) -> dict[str, Tensor]:
 
 def unpickled(path: Path, instead: str, classes: Sequence[type] = ()) -> Any:
     """What is in a pickle, by torch's `weights_only`: tensors and containers, and nothing is executed.
+
+    What training tools leave beside the tensors becomes an `Inert`.
 
     Args:
         path: the file.
@@ -117,7 +217,7 @@ def unpickled(path: Path, instead: str, classes: Sequence[type] = ()) -> Any:
     """
     try:
         is_zip = zipfile.is_zipfile(path)  # since torch 1.6; only these can be mapped
-        with torch.serialization.safe_globals(list(classes)):
+        with _ALLOWING, torch.serialization.safe_globals([*STAND_INS, *classes]):
             return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
     except pickle.UnpicklingError as error:
         raise FileProblem(

@@ -130,6 +130,22 @@ def test_hidden_and_foreign_files_are_not_listed(tmp_path: Path) -> None:
     assert Folders.of(tmp_path).names("input") == ["p.png", "q.JPG"]
 
 
+def test_a_name_may_stand_for_two_files_of_another_kind(tmp_path: Path) -> None:
+    folders = Folders.of(tmp_path)
+    write(tmp_path / "models" / "vae" / "z.safetensors")
+    write(tmp_path / "models" / "vae_approx" / "taesdxl_encoder.pth")
+    assert folders.names("vae") == ["z.safetensors"]
+    with pytest.raises(FileProblem, match="'taesd' is not among the vae"):
+        folders.find("vae", "taesd")
+    decoder = write(tmp_path / "models" / "vae_approx" / "more" / "taesd_decoder.safetensors", b"d")
+    half = folders.find("vae", "taesd")
+    assert folders.names("vae") == ["z.safetensors", "taesd"]
+    assert (half.name, half.path) == ("taesd", str(decoder)) and half.digest == content_digest(decoder)
+    encoder = write(tmp_path / "models" / "vae_approx" / "taesd_encoder.pth", b"e")
+    assert folders.find("vae", "taesd").digest == f"{content_digest(decoder)}-{content_digest(encoder)}"
+    assert folders.find("vae", "z.safetensors").digest == content_digest(tmp_path / "models" / "vae" / "z.safetensors")
+
+
 def test_diffusers_folders_are_models_known_by_all_their_files(tmp_path: Path) -> None:
     folders = Folders.of(tmp_path)
     root = tmp_path / "models"
@@ -404,3 +420,21 @@ def test_a_stamp_tells_files_apart_without_reading_them(tmp_path: Path) -> None:
     assert first == stamp(str(path), path.stat(), never) == f"5-{path.stat().st_mtime_ns}"
     path.write_bytes(b"123456")
     assert folders.content(path) != first
+
+
+def test_what_preprocessors_use_is_found_in_subfolders_by_its_own_name(tmp_path: Path) -> None:
+    folders = Folders.of(tmp_path)
+    root = folders.roots("annotators")[0]
+    write(root / "lllyasviel" / "Annotators" / "netG.pth", b"g")
+    write(root / "Intel" / "dpt" / "config.json")
+    write(root / "Intel" / "dpt" / "model.safetensors")
+    assert folders.names("annotators") == ["Intel/dpt", "lllyasviel/Annotators/netG.pth"]
+    assert folders.path("annotators", "netG.pth") == root / "lllyasviel" / "Annotators" / "netG.pth"
+    assert folders.path("annotators", "dpt") == root / "Intel" / "dpt"
+    before = folders.find("annotators", "dpt").digest
+    write(root / "Intel" / "dpt" / "model.safetensors", b"y")
+    assert folders.find("annotators", "dpt").digest != before
+    write(root / "netG.pth", b"h")
+    assert folders.path("annotators", "netG.pth") == root / "netG.pth"
+    with pytest.raises(FileProblem, match=r"'netG.pth' is not among the loras"):
+        folders.path("loras", "netG.pth")

@@ -26,7 +26,7 @@ class Loaded(NamedTuple):
     WORDS: Words
 
 
-def family(*, name: str = "") -> str | None:
+def family(*, name: str = "", **_: Any) -> str | None:
     if name == "broken":
         raise FileProblem("broken")
     return name or None
@@ -42,6 +42,11 @@ def say(*, words: Words) -> Words:
     return words
 
 
+@node("Tune", category="t", family=family)
+def tune(*, engine: Engine, words: Words | None = None, name: str = "") -> Engine:
+    return engine
+
+
 @node("Paint", category="t", kind="sink")
 def paint(*, engine: Engine, words: Words, more: Words | None = None) -> Picture:
     return engine + words
@@ -54,7 +59,7 @@ def repaint(*, engine: Engine, picture: Picture) -> Picture:
 
 @pytest.fixture
 def session(tmp_path: Path) -> Iterator[Session]:
-    specs = [getattr(function, NODE_ATTRIBUTE) for function in (load_kin, say, paint, repaint)]
+    specs = [getattr(function, NODE_ATTRIBUTE) for function in (load_kin, say, tune, paint, repaint)]
     with trivial.session(tmp_path, REGISTRY.with_specs(specs)) as made:
         yield made
 
@@ -90,3 +95,30 @@ def test_a_family_ends_at_a_port_that_is_not_kin(session: Session) -> None:
         "r": n("Repaint", engine=["c", 0], picture=["p", 0]),
     }
     assert trivial.run(session, graph).values["r"] == 4
+
+
+def tuned(name: str) -> dict[str, Any]:
+    graph = document("red", "red")
+    return graph | {"t": n("Tune", engine=["a", 0], name=name), "p": n("Paint", engine=["t", 0], words=["s", 0])}
+
+
+def test_a_file_put_on_a_value_of_another_family_is_told(session: Session) -> None:
+    with pytest.raises(WorkflowError) as error:
+        session.prepare(Workflow.of(tuned("blue")))
+    (problem,) = error.value.problems
+    assert (problem.node, problem.fix) == ("t", "choose one made for this model")
+    assert problem.what == "name is of blue but engine is of red (from node a)"
+
+
+@pytest.mark.parametrize("name", ["red", "", "broken"])
+def test_a_file_of_the_same_or_an_unknown_family_may_be_put_on(session: Session, name: str) -> None:
+    assert trivial.run(session, tuned(name)).values == {"p": 3}
+
+
+def test_what_a_file_was_put_on_stays_of_its_family(session: Session) -> None:
+    graph = tuned("") | {"b": n("LoadKin", name="blue")}
+    with pytest.raises(WorkflowError) as error:
+        session.prepare(Workflow.of(graph))
+    assert [problem.what for problem in error.value.problems] == [
+        "words is of blue (from node b) but engine of red (from node a)"
+    ]

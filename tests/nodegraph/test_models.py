@@ -17,13 +17,13 @@ from tests.nodegraph.trivial import PATIENCE
 
 class Weights:
     def __init__(self, fingerprint: str, size: int = 100, role: str = "unet") -> None:
-        self.fingerprint, self.role, self.parameters = fingerprint, role, size
+        self.fingerprint, self.base, self.role, self.parameters = fingerprint, fingerprint, role, size
         self.nbytes = size * 4
         self.dtype: DType = "auto"
         self.loads: list[tuple[str, torch.dtype]] = []
         self.error: Exception | None = None
 
-    def load(self, device: torch.device, dtype: torch.dtype) -> Any:
+    def load(self, device: torch.device, dtype: torch.dtype, variants: Any = ()) -> Any:
         self.loads.append((str(device), dtype))
         if self.error is not None:
             raise self.error
@@ -85,7 +85,7 @@ def test_room_is_made_before_a_model_is_loaded() -> None:
     used: list[int] = []
 
     class Watching(Weights):
-        def load(self, device: torch.device, dtype: torch.dtype) -> Any:
+        def load(self, device: torch.device, dtype: torch.dtype, variants: Any = ()) -> Any:
             used.append(ledger.used)
             return super().load(device, dtype)
 
@@ -117,7 +117,7 @@ def test_two_threads_load_one_copy() -> None:
     entered, hold = threading.Event(), threading.Event()
 
     class Slow(Weights):
-        def load(self, device: torch.device, dtype: torch.dtype) -> Any:
+        def load(self, device: torch.device, dtype: torch.dtype, variants: Any = ()) -> Any:
             entered.set()
             assert hold.wait(PATIENCE)
             return super().load(device, dtype)
@@ -145,7 +145,7 @@ def test_tied_weights_count_once() -> None:
     made, ledger = models()
 
     class Tied(Weights):
-        def load(self, device: torch.device, dtype: torch.dtype) -> Any:
+        def load(self, device: torch.device, dtype: torch.dtype, variants: Any = ()) -> Any:
             module = nn.Module()
             base = torch.zeros(100)
             module.register_buffer("a", base)
@@ -182,3 +182,53 @@ def test_small_models_lent_at_once_leave_the_threads_as_they_were(monkeypatch: p
     assert threads[-1] == 1
     second.__exit__(None, None, None)
     assert threads[-1] == 4
+
+
+class Variant(Weights):
+    """A shared weight of 60 numbers and one of its own of 40, all of one base."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.base = "base"
+        self.given: list[int] = []
+
+    def load(self, device: torch.device, dtype: torch.dtype, variants: Any = ()) -> Any:
+        self.given.append(len(variants))
+        shared = variants[0].shared if variants else nn.Parameter(torch.zeros(60))
+        made = nn.Module()
+        made.shared, made.own = shared, nn.Parameter(torch.zeros(40))
+        return made
+
+
+def test_variants_share_tensors_which_count_once() -> None:
+    made, ledger = models()
+    plain, changed = Variant("plain"), Variant("changed")
+    with made.use(plain) as first, made.use(changed) as second:
+        assert first.shared is second.shared
+        assert ledger.used == (60 + 40 + 40) * 4
+    assert (plain.given, changed.given) == ([0], [1])
+
+
+def test_what_variants_share_is_counted_on_when_the_first_goes() -> None:
+    made, ledger = models(budget=(60 + 40 + 40) * 4)
+    with made.use(Variant("plain")):
+        pass
+    with made.use(Variant("changed")):
+        ledger.make_room(160)
+        assert [key[0] for key in made.loaded] == ["changed"]
+        assert ledger.used == 100 * 4
+    ledger.clear()
+    assert (ledger.used, dict(made.loaded)) == (0, {})
+
+
+def test_of_many_variants_the_last_two_stay_and_those_in_use() -> None:
+    made, ledger = models()
+    with made.use(Variant("held")):
+        for name in "abc":
+            with made.use(Variant(name)):
+                pass
+        assert [key[0] for key in made.loaded] == ["held", "c"]
+        assert ledger.used == (60 + 2 * 40) * 4
+    with made.use(Variant("c")), made.use(Variant("d")):
+        pass
+    assert [key[0] for key in made.loaded] == ["c", "d"]

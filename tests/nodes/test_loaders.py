@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from nodegraph.errors import FileProblem
 from nodegraph.spec import NODE_ATTRIBUTE, NodeSpec
 from nodegraph.types import FileRef
-from nodes.loaders import load_checkpoint, load_diffusers
+from nodes.loaders import load_checkpoint, load_diffusers, load_with_config
 
 TINY = Path(__file__).parents[1] / "parity" / "weights" / "tiny-sd15.safetensors"
 UNET = "model.diffusion_model."
@@ -57,6 +58,24 @@ def test_a_part_that_is_missing_is_named_when_it_is_used(tmp_path: Path) -> None
 def test_a_folder_without_an_index_is_no_diffusers_model(tmp_path: Path) -> None:
     with pytest.raises(FileProblem, match=r"model_index.json: cannot be read"):
         load_diffusers(model_path=reference(tmp_path))
+
+
+def test_a_configuration_says_what_the_unet_predicts_and_the_layer_of_prompts(tmp_path: Path) -> None:
+    config = tmp_path / "v.yaml"
+    config.write_text("model: {params: {parameterization: v, cond_stage_config: {params: {layer_idx: -2}}}}", "utf-8")
+    plain = load_checkpoint(ckpt_name=reference(TINY))
+    loaded = load_with_config(config_name=reference(config), ckpt_name=reference(TINY))
+    assert (plain.MODEL.unet.config.prediction, plain.CLIP.layer) == ("eps", None)
+    assert loaded.MODEL.unet.config == replace(plain.MODEL.unet.config, prediction="v")
+    assert (loaded.CLIP.encoders, loaded.CLIP.layer, loaded.VAE) == (plain.CLIP.encoders, -2, plain.VAE)
+    spec: NodeSpec = getattr(load_with_config, NODE_ATTRIBUTE)
+    assert spec.check is not None and spec.family is not None
+    assert list(spec.check(config_name=reference(config), ckpt_name=reference(TINY))) == []
+    assert str(spec.family(config_name=reference(config), ckpt_name=reference(TINY))).startswith("SD1")
+    config.write_text("3", "utf-8")
+    (tmp_path / "empty.ckpt").write_bytes(b"")
+    problems = list(spec.check(config_name=reference(config), ckpt_name=reference(tmp_path / "empty.ckpt")))
+    assert [problem[:10] for problem in problems] == ["v.yaml: is", "empty.ckpt"]
 
 
 def test_declaring_and_checking_the_nodes_imports_no_torch() -> None:

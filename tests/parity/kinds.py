@@ -19,7 +19,7 @@ from nodegraph.files import WEIGHTS
 from nodegraph.session import Session
 from nodes.diffusion.architecture import UNetConfig
 from nodes.diffusion.checkpoints import Part, read_checkpoint
-from nodes.diffusion.denoiser import UNetDenoiser
+from nodes.diffusion.denoiser import Told, UNetDenoiser
 from nodes.diffusion.noise import initial_noise
 from nodes.diffusion.parametrisation import Parametrisation, discrete, trained
 from nodes.diffusion.schedules import SCHEDULERS, sampling_sigmas, sigmas_for
@@ -180,5 +180,5 @@ def apply_model(case: Case, folder: Path, session: Session) -> dict[str, Tensor]
     context = torch.cat([inputs[key] for key in case["context"]])
     y = inputs[case["y"]] if "y" in case else None
     with torch.no_grad():
-        x0 = UNetDenoiser(network(part), trained(part.config))(x, sigma, context, y)
+        x0 = UNetDenoiser(network(part), trained(part.config))(x, sigma, Told(context, y))
     return {"denoised": x0, "eps": (x - x0) / sigma}

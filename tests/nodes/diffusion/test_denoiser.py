@@ -9,10 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from nodes.diffusion.contract import Estimate
-from nodes.diffusion.denoiser import UNetDenoiser, fit_mask, masked, repeat_to
+from nodes.diffusion.denoiser import Told, UNetDenoiser, fit_mask, masked, repeat_to
 from nodes.diffusion.parametrisation import Parametrisation
 from nodes.diffusion.schedules import model_sigmas
-from nodes.diffusion.tweaks import Tweaks
 
 TABLE = model_sigmas()
 
@@ -25,7 +24,7 @@ class Oracle(nn.Module):
         self.x0, self.prediction = x0, prediction
         self.timesteps: list[Tensor] = []
 
-    def forward(self, x: Tensor, timesteps: Tensor, context: Tensor, y: Tensor | None, tweaks: Tweaks) -> Tensor:
+    def forward(self, x: Tensor, timesteps: Tensor, *_: object) -> Tensor:
         self.timesteps.append(timesteps)
         sigma = TABLE[int(timesteps[0])].float()
         alpha = 1 / (sigma**2 + 1).sqrt()
@@ -39,14 +38,14 @@ def test_an_exact_prediction_gives_the_data_back(prediction: Literal["eps", "v"]
     x0 = torch.linspace(-2, 2, 32).reshape(2, 4, 2, 2)
     unet = Oracle(x0, prediction)
     x = x0 + TABLE[t].float() * torch.randn(x0.shape, generator=torch.Generator().manual_seed(t))
-    estimate = UNetDenoiser(unet, Parametrisation(TABLE, prediction))(x, TABLE[t].float(), torch.zeros(2, 77, 8))
+    estimate = UNetDenoiser(unet, Parametrisation(TABLE, prediction))(x, TABLE[t].float(), Told(torch.zeros(2, 77, 8)))
     assert torch.allclose(estimate, x0, atol=1e-4)
 
 
 def test_the_unet_is_told_the_nearest_training_step_once_for_each_item() -> None:
     unet = Oracle(torch.zeros(3, 4, 2, 2), "eps")
     sigma = TABLE[400].float() * 1.0001
-    UNetDenoiser(unet, Parametrisation(TABLE))(torch.zeros(3, 4, 2, 2), sigma, torch.zeros(3, 77, 8))
+    UNetDenoiser(unet, Parametrisation(TABLE))(torch.zeros(3, 4, 2, 2), sigma, Told(torch.zeros(3, 77, 8)))
     assert unet.timesteps[0].tolist() == [400.0, 400.0, 400.0]
 
 

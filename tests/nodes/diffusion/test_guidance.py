@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from nodes.diffusion.conds import Area, Prompt
-from nodes.diffusion.denoiser import Predict
+from nodes.diffusion.denoiser import Predict, Told
 from nodes.diffusion.guidance import Guidance
 from nodes.diffusion.patches import Hooks
 from nodes.diffusion.tweaks import Tweaks
@@ -22,7 +22,8 @@ class Recorder:
     def __init__(self) -> None:
         self.calls: list[tuple[int, ...]] = []
 
-    def __call__(self, x: Tensor, sigma: Tensor, context: Tensor, y: Tensor | None, tweaks: Tweaks) -> Tensor:
+    def __call__(self, x: Tensor, sigma: Tensor, told: Told, tweaks: Tweaks) -> Tensor:
+        context, y = told.context, told.y
         self.calls.append((*x.shape[:1], *context.shape))
         return x + context.mean(dim=(1, 2)).reshape(-1, 1, 1, 1) + (0 if y is None else y.sum(1).reshape(-1, 1, 1, 1))
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from nodes.diffusion.architecture import UNetConfig
 from nodes.diffusion.conds import Prompt
+from nodes.diffusion.denoiser import Told
 from nodes.diffusion.guidance import Guidance
 from nodes.diffusion.guidance_patches import (
     APG,
@@ -39,9 +40,9 @@ ESTIMATES = {0.0: COND, 1.0: UNCOND, 2.0: EMPTY}
 ALL = (1, 2, 3)
 
 
-def predict(x: Tensor, sigma: Tensor, context: Tensor, y: Tensor | None, tweaks: Tweaks) -> Tensor:
+def predict(x: Tensor, sigma: Tensor, told: Told, tweaks: Tweaks) -> Tensor:
     """The estimate that a prompt's first number names."""
-    return torch.cat([ESTIMATES[float(part[0, 0, 0])] for part in context.chunk(len(context) // 2)])
+    return torch.cat([ESTIMATES[float(part[0, 0, 0])] for part in told.context.chunk(len(told.context) // 2)])
 
 
 def side(number: float) -> list[Prompt]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -20,7 +20,6 @@ from nodes.diffusion.parametrisation import trained
 from nodes.diffusion.sampling import sample
 from nodes.diffusion.sampling_patches import DiscreteSampling
 from nodes.diffusion.schedules import sampling_sigmas
-from nodes.diffusion.tweaks import Tweaks
 from nodes.types import Cond, GuiderValue, LatentValue, ModelValue, NoiseValue, SamplerValue
 
 CONFIG = UNetConfig(
@@ -36,7 +35,7 @@ PART: Any = Part("", "", "unet", "sd1", CONFIG)
 class Toy(nn.Module):
     """Predicts noise that depends on all it is given."""
 
-    def forward(self, x: Tensor, timesteps: Tensor, context: Tensor, y: Tensor | None, tweaks: Tweaks) -> Tensor:
+    def forward(self, x: Tensor, timesteps: Tensor, context: Tensor, *_: object) -> Tensor:
         told = context.mean(dim=(1, 2)) + timesteps / 999
         return 0.7 * torch.tanh(x + told.reshape(-1, 1, 1, 1))
 
@@ -72,13 +71,17 @@ def run(
     sampler_name: str = "euler", unet: Any = None, cfg: float = 2.0, is_each: bool = False,
 ) -> LatentValue:  # fmt: skip
     return sample(
-        unet or nullcontext(Toy()), guider(prompts, cfg), latent, noise=NoiseValue(seed, is_each=is_each),
+        unet or toy, guider(prompts, cfg), latent, noise=NoiseValue(seed, is_each=is_each),
         sampler=SamplerValue(sampler_name), sigmas=schedule(sampler_name, steps), progress=progress or Log(),
     ).latent  # fmt: skip
 
 
+def toy(part: object) -> AbstractContextManager[nn.Module]:
+    return nullcontext(Toy())
+
+
 @contextmanager
-def untouchable() -> Iterator[nn.Module]:
+def untouchable(part: object) -> Iterator[nn.Module]:
     raise AssertionError("the weights were loaded")
     yield Toy()
 
@@ -100,7 +103,7 @@ def test_the_input_is_not_changed_and_the_result_needs_no_gradient() -> None:
 
 def test_a_schedule_without_a_step_gives_the_latent_back_without_loading_weights() -> None:
     found = sample(
-        untouchable(), guider(), LATENT, noise=NoiseValue(), sampler=SamplerValue("euler"), sigmas=torch.tensor([5.0]),
+        untouchable, guider(), LATENT, noise=NoiseValue(), sampler=SamplerValue("euler"), sigmas=torch.tensor([5.0]),
         progress=Log(),
     )  # fmt: skip
     assert found.latent is LATENT and found.denoised is LATENT
@@ -109,13 +112,13 @@ def test_a_schedule_without_a_step_gives_the_latent_back_without_loading_weights
 def test_what_does_not_fit_is_said_before_weights_are_loaded() -> None:
     wrong = ((Cond(torch.zeros(1, 77, 9)),), PROMPTS[1])
     with pytest.raises(ValueError, match="positive conditioning has 9 features but this SD1 model expects 8"):
-        run(LATENT, prompts=wrong, unet=untouchable())
+        run(LATENT, prompts=wrong, unet=untouchable)
 
 
 def test_sigmas_that_repeat_are_taken_once() -> None:
     log = Log()
     sample(
-        nullcontext(Toy()), guider(), LATENT, noise=NoiseValue(), sampler=SamplerValue("dpmpp_2m"),
+        toy, guider(), LATENT, noise=NoiseValue(), sampler=SamplerValue("dpmpp_2m"),
         sigmas=torch.tensor([5.0, 5.0, 2.0, 2.0, 0.0]), progress=log,
     )  # fmt: skip
     assert log.steps == [(1, 2), (2, 2)]
@@ -124,7 +127,7 @@ def test_sigmas_that_repeat_are_taken_once() -> None:
 def test_the_last_estimate_is_given_beside_the_latent() -> None:
     sigmas = torch.tensor([5.0, 2.0])
     found = sample(
-        nullcontext(Toy()), guider(), LATENT, noise=NoiseValue(3), sampler=SamplerValue("euler"), sigmas=sigmas,
+        toy, guider(), LATENT, noise=NoiseValue(3), sampler=SamplerValue("euler"), sigmas=sigmas,
         progress=Log(),
     )  # fmt: skip
     x = LATENT.samples * 0.5 + initial_noise((2, 4, 8, 8), 3) * 5
@@ -176,11 +179,11 @@ def test_a_full_denoise_starts_from_the_noise_at_the_largest_sigma() -> None:
     seen: list[Tensor] = []
 
     class Spy(Toy):
-        def forward(self, x: Tensor, timesteps: Tensor, context: Tensor, y: Tensor | None, tweaks: Tweaks) -> Tensor:
+        def forward(self, x: Tensor, timesteps: Tensor, context: Tensor, *_: object) -> Tensor:
             seen.append(x)
-            return super().forward(x, timesteps, context, y, tweaks)
+            return super().forward(x, timesteps, context)
 
-    run(LATENT, steps=2, cfg=1.0, unet=nullcontext(Spy()))
+    run(LATENT, steps=2, cfg=1.0, unet=lambda _: nullcontext(Spy()))
     top = trained(CONFIG).table[-1].float()
     expected = initial_noise((2, 4, 8, 8), 3) + 0.5 * LATENT.samples / (top**2 + 1).sqrt()
     assert torch.allclose(seen[0], expected, atol=1e-5)
@@ -192,7 +195,7 @@ def test_no_patch_of_one_run_reaches_another() -> None:
     patched = replace(patched, model=replace(patched.model, patches=(APG(0.0, 1.0, -0.5), DiscreteSampling("v", True))))
     for _ in range(2):
         sample(
-            nullcontext(Toy()), patched, LATENT, noise=NoiseValue(), sampler=SamplerValue("euler"),
+            toy, patched, LATENT, noise=NoiseValue(), sampler=SamplerValue("euler"),
             sigmas=schedule("euler", 3), progress=Log(),
         )  # fmt: skip
     assert torch.equal(run(LATENT).samples, before)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from nodes.diffusion.architecture import UNetConfig
 from nodes.diffusion.conds import Prompt
+from nodes.diffusion.denoiser import Told
 from nodes.diffusion.guidance import Guidance
 from nodes.diffusion.patches import Hooks
 from nodes.diffusion.tweaks import NO_TWEAKS, Site, Tweaked, Tweaks, Undo
@@ -144,10 +145,32 @@ def test_queries_are_undone_in_reverse_and_keys_follow_in_order() -> None:
     assert calls == ["unflip", "uncut"]
 
 
+def test_what_keys_and_values_are_made_of_is_changed_in_every_attention_in_order() -> None:
+    seen: list[tuple[tuple[int, ...], bool]] = []
+
+    def doubled(k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        seen.append((tuple(k.shape), k is v))
+        return 2 * k, v + 1
+
+    def swapped(k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        return v, k
+
+    attentions = [module for module in UNET.modules() if isinstance(module, Attention)]
+    hooks = [at.to_k.register_forward_pre_hook(lambda module, given: (given[0] + 1,)) for at in attentions]
+    hooks += [at.to_v.register_forward_pre_hook(lambda module, given: (2 * given[0],)) for at in attentions]
+    expected = run()
+    for hook in hooks:
+        hook.remove()
+    torch.testing.assert_close(run(Tweaks(contexts=(doubled, swapped))), expected)
+    assert not torch.allclose(run(), expected, atol=0.05)
+    assert len(seen) == len(attentions) and all(same for _, same in seen)
+    assert {shape for shape, _ in seen} == {(2, 48, 16), (2, 12, 32), (2, 7, 8)}
+
+
 def test_guidance_tells_the_sides_and_the_noise_level() -> None:
     seen: list[Tweaks] = []
 
-    def predict(x: Tensor, sigma: Tensor, context: Tensor, y: Tensor | None, tweaks: Tweaks) -> Tensor:
+    def predict(x: Tensor, sigma: Tensor, told: Told, tweaks: Tweaks) -> Tensor:
         seen.append(tweaks)
         return x
 

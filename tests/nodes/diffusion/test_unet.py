@@ -11,9 +11,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from nodegraph.errors import FileProblem
 from nodes.diffusion.architecture import unet_config, unet_family
-from nodes.diffusion.checkpoints import read_checkpoint
+from nodes.diffusion.checkpoints import read_checkpoint, read_unet
 from nodes.diffusion.keymap import unet_modules, unet_sources
+from nodes.diffusion.tweaks import Tweaks
 from nodes.diffusion.unet import Control, UNet, timestep_embedding
 from nodes.diffusion.weights import build
 
@@ -50,6 +52,12 @@ FULL: dict[str, dict[str, Any]] = {
                      "transformer_layers_per_block": 4, "projection_class_embeddings_input_dim": 2560, **ADDED,
                      "addition_time_embed_dim": 256},
 }  # fmt: skip
+UPSCALER: dict[str, Any] = {
+    "in_channels": 7, "down_block_types": (PLAIN, CROSS, CROSS, CROSS), "attention_head_dim": 8,
+    "use_linear_projection": True, "num_class_embeds": 1000, "only_cross_attention": (True, True, True, False),
+}  # fmt: skip
+SMALL_UPSCALER = {**UPSCALER, "block_out_channels": (8, 16, 16, 32), "cross_attention_dim": 12, "norm_num_groups": 8}
+FULL_UPSCALER = {**UPSCALER, "block_out_channels": (256, 512, 512, 1024), "cross_attention_dim": 1024}
 
 
 def peer(config: dict[str, Any]) -> Any:
@@ -96,6 +104,66 @@ def test_full_size_models_have_the_tensors_of_diffusers(family: str) -> None:
     with torch.device("meta"):
         ours = {name: tuple(tensor.shape) for name, tensor in build(config).state_dict().items()}
     assert ours == shapes
+
+
+def test_the_x4_upscaler_computes_what_diffusers_computes(tmp_path: Path) -> None:
+    from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
+
+    torch.manual_seed(0)
+    theirs = peer(SMALL_UPSCALER)
+    found = read_checkpoint(save_folder(tmp_path / "folder", theirs, SMALL_UPSCALER), "digest")
+    assert found.family == "sd2" and found.unet is not None and found.unet.config.prediction == "v"
+    ours = found.unet.load("cpu", torch.float32)
+    x, context, timesteps = torch.randn(2, 7, 8, 12), torch.randn(2, 5, 12), torch.tensor([3.0, 871.0])
+    levels = torch.tensor([20, 350])
+    same = Tweaks(contexts=(lambda keys, values: (keys, values),))
+    with torch.no_grad():
+        expected = theirs(x, timesteps, context, class_labels=levels).sample
+        result = ours(x, timesteps, context, levels)
+        tweaked = ours(x, timesteps, context, levels, tweaks=same)
+    assert (result - expected).norm() / expected.norm() < 1e-5
+    torch.testing.assert_close(tweaked, result)
+    # as original files have it, which diffusers reads as its own
+    original = {f"model.diffusion_model.{name}": tensor for name, tensor in ours.state_dict().items()}
+    theirs.load_state_dict(convert_ldm_unet_checkpoint(dict(original), theirs.config))
+    arch = {"arch": json.dumps({"unet": {"norm_groups": 8}})}
+    save_file(original, tmp_path / "original.safetensors", arch)
+    again = read_unet(tmp_path / "original.safetensors", "digest")
+    assert again.config == found.unet.config
+    with torch.no_grad():
+        assert torch.equal(again.load("cpu", torch.float32)(x, timesteps, context, levels), result)
+        torch.testing.assert_close(theirs(x, timesteps, context, class_labels=levels).sample, expected)
+
+
+def test_the_full_x4_upscaler_is_recognised() -> None:
+    with torch.device("meta"):
+        theirs = {name: tuple(tensor.shape) for name, tensor in peer(FULL_UPSCALER).state_dict().items()}
+    shapes = {ours: theirs[source.name] for ours, source in unet_sources(theirs).items()}
+    config = unet_config(shapes, unet_family(shapes), {}, "synthetic")
+    with torch.device("meta"):
+        assert {name: tuple(tensor.shape) for name, tensor in build(config).state_dict().items()} == shapes
+    assert config.num_heads == 8 and config.num_classes == 1000 and config.further_channels == 3
+    assert config.is_cross_only == (False, True, True, False)
+    assert config.latent_scale == 0.08333 and config.prediction == "v" and config.betas == (0.0001, 0.02)
+
+
+@pytest.mark.parametrize("family", FULL)
+@pytest.mark.parametrize("channels", [8, 9])
+def test_every_family_may_be_told_of_a_picture(family: str, channels: int) -> None:
+    with torch.device("meta"):
+        theirs = peer({**SMALL[family], "in_channels": channels}).state_dict()
+    shapes = {ours: tuple(theirs[source.name].shape) for ours, source in unet_sources(theirs).items()}
+    config = unet_config(shapes, unet_family(shapes), {"num_heads": 4, "norm_groups": 8}, "told")
+    assert unet_family(shapes) == family
+    assert config.further_channels == channels - 4 and config.is_cross_only == ()
+
+
+@pytest.mark.parametrize("channels", [5, 12])
+def test_other_further_channels_are_refused(channels: int) -> None:
+    theirs = peer({**SMALL["sd1"], "in_channels": channels}).state_dict()
+    shapes = {ours: tuple(theirs[source.name].shape) for ours, source in unet_sources(theirs).items()}
+    with pytest.raises(FileProblem, match=f"depth: its UNet takes {channels} channels, which is not supported"):
+        unet_config(shapes, "sd1", {"num_heads": 4, "norm_groups": 8}, "depth")
 
 
 def small_unet() -> tuple[UNet, Tensor, Tensor, Tensor]:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from nodes.diffusion.architecture import UNetConfig
 from nodes.diffusion.conds import Area, Prompt
-from nodes.diffusion.denoiser import UNetDenoiser
+from nodes.diffusion.denoiser import Told, UNetDenoiser
 from nodes.diffusion.guidance import Guidance
 from nodes.diffusion.parametrisation import trained
 from nodes.diffusion.patches import Patch, Start, started
@@ -72,7 +72,7 @@ def steered(
 
 
 def under(side: str, network: nn.Module = NETWORK, x: Tensor = X) -> Tensor:
-    return UNetDenoiser(network, PARAMETRISATION)(x, SIGMA, SIDES[side][0].context)
+    return UNetDenoiser(network, PARAMETRISATION)(x, SIGMA, Told(SIDES[side][0].context))
 
 
 def tweaks_of(patch: Patch) -> Tweaks:
@@ -328,7 +328,7 @@ def test_perturbed_attention_keeps_the_other_patches_of_the_unet() -> None:
     found = steered(free, PerturbedAttention(2.5))
     hooks = started([free], start())
     contexts = SIDES["positive"][0].context
-    sharp, blind = (UNetDenoiser(network, PARAMETRISATION)(X, SIGMA, contexts, None, hooks.tweaks)
+    sharp, blind = (UNetDenoiser(network, PARAMETRISATION)(X, SIGMA, Told(contexts), hooks.tweaks)
                     for network in (NETWORK, blinded()))  # fmt: skip
     torch.testing.assert_close(found, steered(free) + 2.5 * (sharp - blind), rtol=1e-4, atol=1e-4)
 

@@ -7,6 +7,7 @@ import pickle
 import struct
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 from nodegraph.errors import FileProblem
 from nodes.diffusion.architecture import ClipConfig, UNetConfig, VaeConfig
-from nodes.diffusion.checkpoints import checkpoint_problems, read_checkpoint, read_clip, read_vae
+from nodes.diffusion.checkpoints import checkpoint_problems, read_checkpoint, read_clip, read_unet, read_vae
 from nodes.diffusion.headers import read_header
 from nodes.diffusion.weights import build, pickle_tensors, read_tensors
 
@@ -122,6 +123,30 @@ def test_tensors_of_training_are_ignored(tmp_path: Path) -> None:
     found = read_checkpoint(save_checkpoint(tmp_path / "model.safetensors", state | more), "digest")
     assert found.unet is not None
     assert_holds(found.unet.load("cpu", torch.float32), state, "model.diffusion_model.", torch.float32)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".ckpt"])
+def test_running_averages_are_the_weights_where_a_checkpoint_has_both(tmp_path: Path, suffix: str) -> None:
+    config = replace(UNET, model_channels=32, norm_groups=32)  # as a pickle cannot tell otherwise
+    state = state_of(config, "model.diffusion_model.")
+    averages = {
+        "model_ema." + name.removeprefix("model.").replace(".", ""): tensor + 1
+        for name, tensor in state.items()
+        if not name.endswith("out.2.bias")
+    }
+    more = {"model_ema.decay": torch.ones(()), "model_ema.num_updates": torch.ones((), dtype=torch.int32)}
+    path = tmp_path / f"model{suffix}"
+    if suffix == ".ckpt":
+        torch.save({"state_dict": state | averages | more}, path)
+    else:
+        save_file(state | averages | more, path)
+    found = read_unet(path, "digest")
+    assert found.config == config
+    assert found.nbytes == sum(tensor.nbytes for tensor in state.values())
+    module = found.load("cpu", torch.float16).state_dict()
+    for name, tensor in module.items():
+        plain = state["model.diffusion_model." + name]
+        assert torch.equal(tensor, plain if name == "out.2.bias" else plain + 1), name
 
 
 @pytest.mark.parametrize("is_legacy", [False, True], ids=["zip", "before torch 1.6"])
