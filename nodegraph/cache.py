@@ -25,6 +25,7 @@ class Entry:
     Attributes:
         outputs: None when only the disk has them.
         saved: files of a sink.
+        notes: what the node had to say.
         seconds: what making it took.
         tier: where it was when found: `memory` or `disk`.
         device: where the values are; short of room, those of a device go to host memory for a while.
@@ -39,6 +40,7 @@ class Entry:
         "is_spoilt",
         "key",
         "nbytes",
+        "notes",
         "outputs",
         "pins",
         "saved",
@@ -48,8 +50,8 @@ class Entry:
     )
 
     def __init__(self, cache: Cache, key: bytes, outputs: tuple[Any, ...] | None, saved: tuple[SavedFile, ...],
-                 seconds: float, size: int, tier: str) -> None:  # fmt: skip
-        self._cache, self.key, self.outputs, self.saved = cache, key, outputs, saved
+                 seconds: float, size: int, tier: str, notes: tuple[str, ...] = ()) -> None:  # fmt: skip
+        self._cache, self.key, self.outputs, self.saved, self.notes = cache, key, outputs, saved, notes
         self.seconds, self.nbytes, self.tier = seconds, size, tier
         self.pins = 0
         self.score = 0.0
@@ -148,8 +150,9 @@ class Cache:
         return entry.outputs
 
     def put(
-        self, key: bytes, outputs: tuple[Any, ...], saved: tuple[SavedFile, ...], seconds: float, loading: float = 0.0
-    ) -> Entry:
+        self, key: bytes, outputs: tuple[Any, ...], saved: tuple[SavedFile, ...], seconds: float, loading: float = 0.0,
+        *, notes: tuple[str, ...] = (),
+    ) -> Entry:  # fmt: skip
         """Enters a result, pinned for the caller.
 
         Args:
@@ -158,8 +161,9 @@ class Cache:
             saved: files of a sink.
             seconds: what making it took.
             loading: what loading the models it needed took; after a restart that would come on top.
+            notes: what the node had to say.
         """
-        entry = Entry(self, key, outputs, saved, seconds, nbytes(outputs), "memory")
+        entry = Entry(self, key, outputs, saved, seconds, nbytes(outputs), "memory", notes)
         entry.pins = 1
         self._entries[key] = entry
         self._ledger(entry.device).add(entry)
@@ -170,7 +174,7 @@ class Cache:
             and self._keeps
             and (saved or again > 2 * (OPEN_SECONDS + entry.nbytes / DISK_BYTES_PER_SECOND))
         ):
-            record = [file._asdict() for file in saved]
+            record = [*(file._asdict() for file in saved), *notes]
 
             def write() -> None:
                 if not entry.is_spoilt:
@@ -231,8 +235,9 @@ class Cache:
         stored = disk.describe(key)
         if stored is None:
             return None
-        saved = tuple(SavedFile(**file) for file in stored.saved)
-        entry = Entry(self, key, None, saved, stored.seconds, stored.nbytes, "disk")
+        notes = tuple(item for item in stored.saved if isinstance(item, str))
+        saved = tuple(SavedFile(**item) for item in stored.saved if not isinstance(item, str))
+        entry = Entry(self, key, None, saved, stored.seconds, stored.nbytes, "disk", notes)
         self._entries[key] = entry
         return entry
 

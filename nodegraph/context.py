@@ -35,6 +35,10 @@ class Host(Protocol):
         """Shows an encoded picture, whether or not previews are wanted."""
         ...
 
+    def note(self, node: str, text: str) -> None:
+        """Tells a sentence about a node that is no error."""
+        ...
+
     def saved(self, node: str, file: SavedFile) -> None:
         """A sink's file is in place."""
         ...
@@ -104,6 +108,14 @@ class Context:
         """Hands an encoded picture (`jpeg`, `png`) to whoever follows the run; nothing of it is kept."""
         self._host.check()
         self._host.show(self.node, format, image)
+
+    def note(self, text: str) -> None:
+        """Tells a sentence about this node that is no error: `2 of 264 tensors of x.safetensors match nothing here`.
+
+        The command line, the API and the canvas show it at the node, once however often it is said, and again wherever
+        the result is taken from the cache.
+        """
+        self._host.note(self.node, text)
 
     def generator(self, seed: int) -> torch.Generator:
         """A CPU generator of this seed, so that noise is the same on every device."""

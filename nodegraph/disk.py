@@ -31,7 +31,7 @@ create table if not exists digests(path text primary key, size integer, mtime in
 
 
 class Stored(NamedTuple):
-    """What the index knows of a value: files a sink saved, restore time and size."""
+    """What the index knows of a value: files a sink saved with notes (texts) after them, restore time and size."""
 
     saved: Any
     seconds: float

@@ -3,36 +3,49 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
+from nodegraph.a1111 import Names, from_infotext
 from nodegraph.comfy import from_editor
 from nodegraph.comfy_file import is_editor_file
 from nodegraph.errors import FileProblem, WorkflowError, did_you_mean
 from nodegraph.graph import REROUTE, Graph, Ref, input_value
+from nodegraph.infotext import is_infotext
 from nodegraph.modes import resolve
 from nodegraph.registry import Registry
 from nodegraph.subgraph import PREFIX, Find
 from nodegraph.workflow import Workflow, parsed
 
 PICTURES = (".png", ".webp", ".jpg", ".jpeg")
+EXIF, USER_COMMENT = 0x8769, 0x9286  # Exif 2.32, 4.6.3 and 4.6.5
 
 
 class Document(NamedTuple):
-    """A workflow and the place it came from."""
+    """A workflow, the place it came from, and what of it could not be carried over."""
 
     workflow: Workflow
     origin: str
+    notes: Sequence[str] = ()
 
 
-def open_document(name: str | Path, library: Iterable[Path] = (), registry: Registry | None = None) -> Document:
+def no_names(kind: str) -> Sequence[str]:
+    """Where no files are at hand."""
+    return ()
+
+
+def open_document(name: str | Path, library: Iterable[Path] = (), registry: Registry | None = None,
+                  names: Names = no_names) -> Document:  # fmt: skip
     """Reads a workflow from a JSON file, from a picture that carries one, or by its name in the library.
+
+    A text that A1111 wrote, in a file or in a picture without a workflow, becomes a workflow too.
 
     Args:
         name: a path, or a name such as `text_to_image`.
         library: folders searched for names.
         registry: the node types that name the widgets of ComfyUI's editor files; those of entry points by default.
+        names: gives the files of a kind, which A1111's texts name without their endings.
 
     Raises:
         FileProblem: there is no such file, or the picture carries no workflow.
@@ -43,44 +56,68 @@ def open_document(name: str | Path, library: Iterable[Path] = (), registry: Regi
         path = _in_library(str(name), path, library)
     try:
         if path.suffix.lower() in PICTURES:
-            return Document(from_picture(path, registry), str(path))
-        return Document(from_text(path.read_bytes(), registry), str(path))
+            return _of_picture(path, registry, names)._replace(origin=str(path))
+        return read_text(path.read_bytes(), str(path), registry, names)
     except OSError as error:
         raise FileProblem(f"{name} cannot be read: {error.strerror or error}") from error
 
 
 def from_text(text: str | bytes, registry: Registry | None = None) -> Workflow:
-    """Reads a workflow from JSON: our document, ComfyUI's API graph, or a file of its editor.
+    """The workflow of `read_text`."""
+    return read_text(text, "", registry).workflow
+
+
+def read_text(text: str | bytes, origin: str, registry: Registry | None = None, names: Names = no_names) -> Document:
+    """Reads a workflow from JSON, our document, ComfyUI's API graph, or a file of its editor; or from A1111's text.
+
+    For `registry` and `names` see `open_document`.
 
     Raises:
         WorkflowError: it is none of these; every place that is wrong is named.
     """
+    written = infotext_in(text)
+    if written is not None:
+        document, notes = from_infotext(written, names)
+        return Document(Workflow.of(document), origin, notes)
     document = parsed(text)
     if is_editor_file(document):
         known = Registry().with_entry_points() if registry is None else registry
         document = from_editor(document, known.get)
-    return Workflow.of(document)
+    return Document(Workflow.of(document), origin)
+
+
+def infotext_in(text: str | bytes) -> str | None:
+    """A text that A1111 wrote, or None for anything else."""
+    decoded = text.decode("utf-8-sig", "replace") if isinstance(text, bytes) else text
+    return decoded if is_infotext(decoded) else None  # no line of JSON begins with a bare word
 
 
 def from_picture(path: Path, registry: Registry | None = None) -> Workflow:
     """The workflow a picture carries: our document under `nodegraph`, else ComfyUI's graph under `prompt`.
 
     Where there is no `prompt`, what is under `workflow`: our document, as older pictures have it, or ComfyUI's editor
-    file; for `registry` see `open_document`.
+    file; for `registry` see `open_document`. Last comes A1111's text under `parameters`.
 
     Raises:
         FileProblem: it is not a picture, or carries none.
     """
+    return _of_picture(path, registry, no_names).workflow
+
+
+def _of_picture(path: Path, registry: Registry | None, names: Names) -> Document:
     texts = texts_of(path)
     ours = _ours(texts.get("nodegraph")) or _ours(texts.get("workflow"))
     if ours is not None:
-        return ours
+        return Document(ours, "")
     if isinstance(texts.get("prompt"), str):
-        return Workflow.parse(texts["prompt"])
+        return Document(Workflow.parse(texts["prompt"]), "")
     if isinstance(texts.get("workflow"), str):
-        return from_text(texts["workflow"], registry)
+        return read_text(texts["workflow"], "", registry)
+    written = texts.get("parameters")
+    if isinstance(written, str) and infotext_in(written) is not None:
+        return read_text(written, "", registry, names)
     raise FileProblem(
-        f"{path.name} carries no workflow; use a picture saved by nodegraph or ComfyUI, with its metadata kept"
+        f"{path.name} carries no workflow; use a picture saved by nodegraph, ComfyUI or A1111, with its metadata kept"
     )
 
 
@@ -100,9 +137,23 @@ def texts_of(path: Path) -> dict[str, Any]:
                 key, colon, text = str(entry).partition(":")
                 if colon:
                     texts.setdefault(key, text)
+            comment = _comment(picture.getexif().get_ifd(EXIF).get(USER_COMMENT))
+            if comment:
+                texts.setdefault("parameters", comment)
     except Exception as error:  # at bytes they do not expect, Pillow's plugins raise whatever there is
         raise FileProblem(f"{path.name} is not a picture that can be read: {error}") from error
     return texts
+
+
+def _comment(value: Any) -> str:
+    """Exif's UserComment, where A1111 has its text in a JPEG or WEBP; its UTF-16 is of either order."""
+    if not isinstance(value, bytes):
+        return str(value or "")
+    code, text = value[:8], value[8:]
+    if code != b"UNICODE\0":
+        return (text if code in (b"ASCII\0\0\0", b"\0" * 8) else value).decode("utf-8", "replace")
+    little = text[1::2].count(0) > text[::2].count(0)
+    return text.decode("utf-16-le" if little else "utf-16-be", "replace")
 
 
 def metadata_of(workflow: Workflow, find: Find) -> dict[str, str]:

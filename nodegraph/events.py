@@ -94,6 +94,14 @@ class Shown(NamedTuple):
     is_cached: bool
 
 
+class Noted(NamedTuple):
+    """A sentence about a node that is no error; told again where the node's result is taken from the cache."""
+
+    run: str
+    node: str
+    text: str
+
+
 class NodeFailed(NamedTuple):
     """A node raised."""
 
@@ -135,8 +143,8 @@ class RunFinished(NamedTuple):
 
 
 Event = (
-    RunStarted | NodeCached | NodeStarted | NodeProgress | NodePreview | NodeFinished | Saved | Shown | NodeFailed
-    | NodeBlocked | RunFinished
+    RunStarted | NodeCached | NodeStarted | NodeProgress | NodePreview | NodeFinished | Saved | Shown | Noted
+    | NodeFailed | NodeBlocked | RunFinished
 )  # fmt: skip
 
 

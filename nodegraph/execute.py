@@ -27,6 +27,7 @@ from nodegraph.events import (
     NodePreview,
     NodeProgress,
     NodeStarted,
+    Noted,
     RunStarted,
     Saved,
     SavedFile,
@@ -132,6 +133,13 @@ class Run(Scheduler):
         """Shows an encoded picture."""
         self.emit(NodePreview(self.id, node, format, image))
 
+    def note(self, node: str, text: str) -> None:
+        """Tells a sentence about a node, once."""
+        task = self._tasks[node]
+        if text not in task.notes:
+            task.notes = (*task.notes, text)
+            self.emit(Noted(self.id, node, text))
+
     def saved(self, node: str, file: SavedFile) -> None:
         """A sink's file is in place."""
         task = self._tasks[node]
@@ -212,7 +220,7 @@ class Run(Scheduler):
                     return None
             values[name] = outputs[slot]
         task.state = RUNNING
-        task.saved = None
+        task.saved, task.notes = None, ()
         reason = self._session.why(self.scope, self._recipes, step)
         self.emit(NodeStarted(self.id, step.id, step.spec.name, reason))
         if step.spec.kind == "control":
@@ -268,7 +276,8 @@ class Run(Scheduler):
                 if task.context is not None:
                     loading = sum(map(self._session.models.seconds_of, task.context.used))
                     task.context = None
-                task.entry = self._cache.put(step.key, outcome.outputs, tuple(task.saved or ()), seconds, loading)
+                made = step.key, outcome.outputs, tuple(task.saved or ()), seconds, loading
+                task.entry = self._cache.put(*made, notes=task.notes)
                 task.is_held = True
                 task.uses += 1
                 self._fresh.append(task)

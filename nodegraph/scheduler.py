@@ -16,7 +16,7 @@ from typing import Any, cast
 from nodegraph.board import Board
 from nodegraph.cache import Entry
 from nodegraph.errors import NodeError
-from nodegraph.events import NodeCached, Saved, Shown
+from nodegraph.events import NodeCached, Noted, Saved, Shown
 from nodegraph.graph import Ref
 from nodegraph.plan import Literal
 from nodegraph.task import DONE, FAILED, IDLE, READY, RUNNING, WAITING, Source, Task, Wish
@@ -155,6 +155,8 @@ class Scheduler(Board):
         self.emit(NodeCached(self.id, name, task.step.spec.name, entry.tier))
         for file in entry.saved:
             self.emit(Saved(self.id, name, file, True))
+        for text in entry.notes:
+            self.emit(Noted(self.id, name, text))
         if task.step.spec.shows:
             self._show(task, self._cache.outputs(entry), is_cached=True)
         self._recipes[name] = task.step

@@ -119,7 +119,7 @@ class Session:
 
     def open(self, name: str | Path) -> Document:
         """A workflow by path, picture or library name; see `open_document`."""
-        return open_document(name, self.folders.workflows, self.registry)
+        return open_document(name, self.folders.workflows, self.registry, self.folders.names)
 
     def prepare(self, workflow: Workflow, targets: Iterable[str] | None = None, *, scope: str = "",
                 wants_outputs: bool = False) -> Prepared:  # fmt: skip

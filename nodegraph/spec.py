@@ -27,7 +27,7 @@ from pydantic.fields import FieldInfo
 from typing_extensions import TypedDict
 
 from nodegraph.errors import DefinitionError, FileProblem
-from nodegraph.types import ANY, Choices, Each, File, FileRef, Lazy, Port, Widget
+from nodegraph.types import ANY, Choices, Each, File, FileRef, Lazy, Names, Port, Widget
 
 F = TypeVar("F", bound=Callable[..., Any])
 NODE_ATTRIBUTE = "__nodegraph_spec__"
@@ -233,12 +233,17 @@ def spec_of(function: Callable[..., Any], name: str, *, category: str = "") -> N
         if parameter.name == "ctx":
             takes_context = True
             continue
+        note = notes.get(parameter.name, "")
+        names = next((extra for extra in _unwrap(hints.get(parameter.name))[1] if isinstance(extra, Names)), None)
+        if names is not None and parameter.kind is inspect.Parameter.VAR_KEYWORD:
+            inputs += [_input(where, name, hints[parameter.name], names.default, note) for name in names.names]
+            continue
         if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
             raise DefinitionError(f"{where}: parameter {parameter.name!r} must be keyword-only; put `*,` before it")
         if parameter.name not in hints:
             raise DefinitionError(f"{where}: parameter {parameter.name!r} has no type; annotate it, e.g. `Image`")
         default = MISSING if parameter.default is inspect.Parameter.empty else parameter.default
-        inputs.append(_input(where, parameter.name, hints[parameter.name], default, notes.get(parameter.name, "")))
+        inputs.append(_input(where, parameter.name, hints[parameter.name], default, note))
     is_async = inspect.iscoroutinefunction(function)
     is_lazy = any(item.is_lazy for item in inputs)
     if is_lazy and not is_async:

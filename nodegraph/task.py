@@ -22,7 +22,7 @@ class Task:
     """A node of a run."""
 
     __slots__ = ("alias", "cause", "context", "entry", "is_held", "is_target", "is_wanted", "key_waiters", "missing",
-                 "order", "run", "saved", "sources", "state", "step", "uses", "waiters")  # fmt: skip
+                 "notes", "order", "run", "saved", "sources", "state", "step", "uses", "waiters")  # fmt: skip
 
     def __init__(self, run: Board, step: Step, order: int) -> None:
         self.run, self.step, self.order = run, step, order
@@ -38,6 +38,7 @@ class Task:
         self.entry: Entry | None = None
         self.alias: tuple[Any, ...] = ()
         self.saved: list[SavedFile] | None = None
+        self.notes: tuple[str, ...] = ()
         self.context: Context | None = None  # while it runs
         self.cause: Task | None = None  # the failed task behind a blocked one
 

@@ -45,6 +45,17 @@ class Choices:
 
 
 @dataclass(frozen=True, slots=True)
+class Names:
+    """The inputs that `**values` stands for, all alike: for names that no parameter can have, such as `out.`.
+
+    `**ratios: Annotated[float, Names(("time_embed.", "out."), default=1.0)]`
+    """
+
+    names: tuple[str, ...]
+    default: Any
+
+
+@dataclass(frozen=True, slots=True)
 class File:
     """Marks an input as the name of a file of one kind (`checkpoints`, `loras`, `input`, ...).
 

@@ -15,7 +15,7 @@ from nodegraph.spec import node
 from nodegraph.types import Widget
 from nodes.diffusion import a1111
 from nodes.diffusion.embeddings import embedding_problems, embeddings_digest
-from nodes.diffusion.prompts import embedding_names
+from nodes.diffusion.prompts import embedding_names, tag_problems
 from nodes.types import Clip, Cond, Conditioning, Steps
 
 Prompt = Annotated[str, Widget(multiline=True, dynamic_prompts=True)]
@@ -23,6 +23,13 @@ LastLayer = Annotated[int, Field(ge=-24, le=-1), Widget(step=1)]
 Pixels = Annotated[int, Field(ge=0, le=16384)]
 AestheticScore = Annotated[float, Field(ge=0.0, le=1000.0), Widget(step=0.01)]
 _PROMPTS = ("text", "text_g", "text_l")
+
+
+def _tell_tags(ctx: Context, *prompts: str) -> None:
+    """Notes tags of A1111's, which ComfyUI too reads as words."""
+    for text in prompts:
+        for problem in tag_problems(text):
+            ctx.note(f"tags are read as words here: {problem}")
 
 
 def _problems(*, files: Folders, **literals: object) -> list[str | FileProblem]:
@@ -65,6 +72,7 @@ def encode_text(*, ctx: Context, text: Prompt, clip: Clip) -> Conditioning:
     """
     from nodes.diffusion.text import encode_prompt
 
+    _tell_tags(ctx, text)
     encoding = encode_prompt(clip.encoders, text, ctx.use, layer=clip.layer, files=ctx.files)
     return (Cond(encoding.tokens, encoding.pooled),)
 
@@ -106,6 +114,7 @@ def encode_text_sdxl(
         raise ValueError(
             "this CLIP has not the two text encoders of SDXL; wire one from an SDXL checkpoint, or use CLIPTextEncode"
         )
+    _tell_tags(ctx, text_g, text_l)
     encoding = encode_prompt(clip.encoders, text_g, ctx.use, layer=clip.layer, text_l=text_l, files=ctx.files)
     sizes = {
         "width": width, "height": height, "crop_w": crop_w, "crop_h": crop_h,
@@ -129,6 +138,7 @@ def encode_text_refiner(
     """
     from nodes.diffusion.text import encode_prompt
 
+    _tell_tags(ctx, text)
     encoding = encode_prompt(clip.encoders, text, ctx.use, layer=clip.layer, files=ctx.files)
     return (Cond(encoding.tokens, encoding.pooled, {"aesthetic_score": ascore, "width": width, "height": height}),)
 

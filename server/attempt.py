@@ -89,7 +89,8 @@ class Attempt:
         at = event.get("at", 0.0)
         match event["type"]:
             case "NodeStarted":
-                self._node(event, "running", at)["why"] = event["why"]
+                node = self._node(event, "running", at)
+                node["why"], node["notes"] = event["why"], []
             case "NodeFinished":
                 node = self._node(event, "ran", at)
                 node["seconds"], node["nbytes"] = event["seconds"], event["nbytes"]
@@ -100,6 +101,8 @@ class Attempt:
                 node["seconds"] = round(at - node["start"], 4)
             case "NodeBlocked":
                 self._node(event, "blocked", at)["why"] = f"node {event['because']} failed"
+            case "Noted":
+                self._nodes[event["node"]]["notes"].append(event["text"])
             case "Saved":
                 file = event["file"]
                 record = FileRecord(event["node"], *(file[name] for name in FileRecord._fields[1:]))
@@ -111,7 +114,7 @@ class Attempt:
         node = self._nodes.setdefault(
             event["node"],
             NodeRecord(node=event["node"], class_type=event["class_type"], state=state, why=None, tier=None, start=at,
-                       seconds=0.0, nbytes=0),
+                       seconds=0.0, nbytes=0, notes=[]),
         )  # fmt: skip
         node["state"] = state
         return node

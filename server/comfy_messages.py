@@ -126,7 +126,7 @@ class Teller:
             return self._told_texts()
         if kind in ("Saved", "Shown"):
             return self._output(event, node)
-        if kind == "RunStarted":
+        if kind in ("RunStarted", "Noted"):
             return []
         found = [*self._told_texts(), *self._told_cached()]
         if kind == "NodeStarted":

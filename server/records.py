@@ -43,6 +43,7 @@ class NodeRecord(TypedDict):
     start: float
     seconds: float
     nbytes: int
+    notes: list[str]
 
 
 class Draft(NamedTuple):

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from nodegraph.errors import WorkflowError
 from nodegraph.events import Saved
@@ -44,10 +45,30 @@ def shared(tmp_path_factory):
 
 def test_a_prompt_becomes_a_picture_of_it(shared):
     image = shared.load("text_to_image")(prompt=PROMPT, seed=7).image
-    assert tuple(image.shape) == (1, 128, 128, 3)
+    assert tuple(image.shape) == (1, 512, 512, 3)
     middle, corners = colours(image[0].numpy())
     assert middle[0] > 0.6 and max(middle[1:]) < 0.35, middle
     assert min(corners) > 0.75, corners
+
+
+def test_a_picture_of_a1111s_is_drawn_again_with_all_it_names(tmp_path):
+    text = (
+        "a large red sphere, <lora:starter-outlined:0.7> <hypernet:starter-flat:0.5>\nNegative prompt: starter-lime\n"
+        "Steps: 2, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 6, Seed: 7, Size: 32x64, Model: starter, "
+        "Denoising strength: 0.5, Hires upscale: 2, Hires steps: 1, Hires upscaler: starter-4x, Version: v1.10.1"
+    )
+    carried = PngInfo()
+    carried.add_text("parameters", text)
+    Image.new("RGB", (8, 8)).save(tmp_path / "theirs.png", pnginfo=carried)
+    with open_session(tmp_path / "home", cache_dir=None) as session:
+        (file,), ran, _ = make(session, tmp_path / "theirs.png")
+        nodes = session.open(file).workflow.nodes
+    assert {nodes[id].class_type for id in ran} >= {
+        "LoraLoader", "HypernetworkLoader", "CLIPTextEncodeA1111", "ImageUpscaleWithModel", "VAEEncode", "KSampler"
+    }  # fmt: skip
+    assert nodes["7"].inputs["text"] == "embedding:starter-lime"
+    with Image.open(file) as picture:
+        assert picture.size == (64, 128)
 
 
 @pytest.mark.parametrize("sampler", ["euler", "euler_ancestral", "heun", "dpmpp_2m", "ddim", "ddpm", "uni_pc"])
@@ -70,10 +91,10 @@ def test_a_negative_prompt_changes_the_picture(shared):
 def test_a_saved_picture_runs_again_to_the_same_pixels(tmp_path):
     with open_session(tmp_path / "a") as session:
         (first,), ran, _ = make(session, prompt="a small blue cube", seed=11)
-    assert ran == ["4", "6", "7", "5", "3", "8", "9"]
+    assert ran == ["10", "4", "6", "7", "5", "3", "8", "11", "9"]
     with open_session(tmp_path / "b") as session:
         (second,), ran, _ = make(session, str(first))
-    assert ran == ["4", "6", "7", "5", "3", "8", "9"]
+    assert ran == ["10", "4", "6", "7", "5", "3", "8", "11", "9"]
     assert np.array_equal(np.asarray(Image.open(first)), np.asarray(Image.open(second)))
 
 
@@ -86,8 +107,8 @@ def test_a_restart_runs_only_what_changed(tmp_path):
     with open_session(tmp_path) as session:
         (other,), ran, cached = make(session, prompt=PROMPT, seed=8)
     assert other != first
-    # What loads a checkpoint only reads its header and an empty latent is free: neither is worth a place on disk.
-    assert set(ran) <= {"4", "5", "3", "8", "9"} and "6" in cached, (ran, cached)
+    # What loads a model only reads its header and an empty latent is free: neither is worth a place on disk.
+    assert set(ran) <= {"10", "4", "5", "3", "8", "11", "9"} and "6" in cached, (ran, cached)
 
 
 def test_a_deleted_picture_is_saved_again_without_sampling(tmp_path):
@@ -96,7 +117,7 @@ def test_a_deleted_picture_is_saved_again_without_sampling(tmp_path):
         first.unlink()
         (again,), ran, cached = make(session, prompt=PROMPT, seed=7)
     assert again == first and again.is_file()
-    assert (ran, cached) == (["9"], ["8"])
+    assert (ran, cached) == (["9"], ["11"])
 
 
 def test_a_renamed_checkpoint_is_the_same_checkpoint(tmp_path):

@@ -12,7 +12,7 @@ from nodegraph.cli.arguments import Parser, UsageError, add_places, settings_of
 from nodegraph.cli.codes import OK, code_of
 from nodegraph.cli.request import is_link, read_stdin
 from nodegraph.cli.terminal import Terminal
-from nodegraph.documents import Document, from_text
+from nodegraph.documents import Document, read_text
 from nodegraph.errors import WorkflowError
 from nodegraph.session import Session
 from nodegraph.spec import Input
@@ -27,7 +27,7 @@ def check(words: list[str], terminal: Terminal) -> int:
         return OK
     with session:
         try:
-            workflow = open_workflow(name, session).workflow
+            workflow = open_workflow(name, session, terminal).workflow
             problems = problems_of(workflow, session)
             label = workflow.name or name
         except WorkflowError as error:
@@ -55,7 +55,7 @@ def inputs(words: list[str], terminal: Terminal) -> int:
     if session is None:
         return OK
     with session:
-        workflow = open_workflow(name, session).workflow
+        workflow = open_workflow(name, session, terminal).workflow
         declared = describe.declared_inputs(workflow, session.spec)
         if args.json:
             terminal.out(json.dumps(describe.of_inputs(workflow, declared), ensure_ascii=False, indent=1))
@@ -70,18 +70,22 @@ def inputs(words: list[str], terminal: Terminal) -> int:
     return OK
 
 
-def open_workflow(name: str, session: Session, inputs_from: str | None = None) -> Document:
-    """A workflow by path, picture or name; `-` reads stdin.
+def open_workflow(name: str, session: Session, terminal: Terminal, inputs_from: str | None = None) -> Document:
+    """A workflow by path, picture or name; `-` reads stdin. What of it could not be carried over is told.
 
     Raises:
         UsageError: stdin is asked for twice.
         FileProblem, WorkflowError: as `Session.open`.
     """
-    if name != "-":
-        return session.open(name)
-    if inputs_from == "-":
+    if name == "-" and inputs_from == "-":
         raise UsageError("the workflow and --inputs cannot both come from stdin")
-    return Document(from_text(read_stdin(), session.registry), "stdin")
+    if name == "-":
+        document = read_text(read_stdin(), "stdin", session.registry, session.folders.names)
+    else:
+        document = session.open(name)
+    for note in document.notes:
+        terminal.say(f"note: {note}")
+    return document
 
 
 def _opened(parser: Parser, words: list[str], terminal: Terminal) -> tuple[str, Any, Session | None]:

@@ -19,6 +19,7 @@ from nodegraph.events import (
     NodeFinished,
     NodeProgress,
     NodeStarted,
+    Noted,
     RunFinished,
     Saved,
     Shown,
@@ -42,6 +43,7 @@ class NodeReport:
     tier: str | None = None
     seconds: float | None = None
     nbytes: int | None = None
+    notes: list[str] = field(default_factory=list[str])
 
 
 @dataclass
@@ -123,6 +125,11 @@ class Reporter:
             report.files.append({"node": event.node, "is_cached": event.is_cached, **event.file._asdict()})
         elif isinstance(event, Shown):
             self._terminal.say(f"{self._label}{self._node(event.node, '').title}: {event.text}")
+        elif isinstance(event, Noted):
+            node = self._node(event.node, "")
+            if event.text not in node.notes:
+                node.notes.append(event.text)
+                self._terminal.say(f"{self._label}note: {node.title} ({event.node}): {event.text}")
         elif isinstance(event, NodeFailed):
             self._failed(event)
         elif isinstance(event, NodeBlocked):

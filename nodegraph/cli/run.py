@@ -86,7 +86,7 @@ def _command(parser: Parser, words: list[str], terminal: Terminal, interrupts: I
         )
     is_plan = interrupts is None or early.dry_run
     with Session(settings_of(early, runs=not is_plan and not early.help)) as session:
-        document = open_workflow(name, session, early.inputs)
+        document = open_workflow(name, session, terminal, early.inputs)
         inputs = describe.declared_inputs(document.workflow, session.spec)
         flags = add_declared(parser, document.workflow, inputs)
         if early.help:

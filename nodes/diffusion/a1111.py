@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from nodes.diffusion.prompts import DEEPEST, pieces
+from nodes.diffusion.prompts import DEEPEST, pieces, tag_problems
 from nodes.types import Cond
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 _ROOM = 75  # tokens of a chunk without its start and end
 _BACK = 20  # a chunk that is full ends at its last comma, if that is no farther back
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)"
-_TAG = re.compile(r"<(lora|lyco|hypernet):([^>:]*)[^>]*>", re.IGNORECASE)
 _AND = re.compile(r"\bAND\b")
 _WHEN = re.compile(rf"\s*({_NUMBER}(?:[eE][-+]?\d+)?)\s*")
 _MARKS = re.compile(r"\\.|[\[\]():|]|[^\\\[\]():|]+|\\", re.DOTALL)
@@ -64,11 +63,8 @@ def read(text: str, steps: int) -> list[Subprompt]:
         ValueError: a tag asks for a LoRA or hypernetwork, brackets nest hundreds deep, or the weights of AND do not
             sum to more than 0.
     """
-    tag = _TAG.search(text)
-    if tag is not None:
-        kind, name = tag[1].lower(), tag[2]
-        fix = "hypernetworks are not supported" if kind == "hypernet" else "wire a LoraLoader node instead"
-        raise ValueError(f"the prompt loads {name!r} with {tag[0]!r}; {fix}, and take the tag out of the prompt")
+    for problem in tag_problems(text):
+        raise ValueError(problem)
     parts = _AND.split(text)
     if len(parts) == 1:
         return [Subprompt(schedule(text, steps), 1.0)]

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 DEEPEST = 200  # brackets in brackets
 _EMBEDDING = re.compile(r"(?:^|[ \n])embedding:")
+_TAG = re.compile(r"<(lora|lyco|hypernet):([^>:]*)[^>]*>", re.IGNORECASE)
 
 
 class Segment(NamedTuple):
@@ -63,6 +64,16 @@ def embedding_names(text: str) -> list[str]:
     """
     named = [piece.text for segment in segments(text) for piece in pieces(segment.text) if piece.is_embedding]
     return list(dict.fromkeys(named))
+
+
+def tag_problems(text: str) -> list[str]:
+    """A sentence on each of A1111's tags, such as `<lora:name:0.8>`, in a prompt: no node reads them."""
+    found: list[str] = []
+    for tag in _TAG.finditer(text):
+        loader = "HypernetworkLoader" if tag[1].lower() == "hypernet" else "LoraLoader"
+        fix = f"wire a {loader} node instead, and take the tag out of the prompt"
+        found.append(f"the prompt loads {tag[2]!r} with {tag[0]!r}; {fix}")
+    return found
 
 
 def _weigh(text: str, weight: float) -> list[Segment]:

@@ -112,6 +112,7 @@ class Node(View):
     start: float
     seconds: float
     bytes: int
+    notes: list[str] = Field(default=[], description="what it had to say that is no error")
 
 
 class RunError(View):

@@ -11,9 +11,10 @@ from typing import Annotated, Any, Literal
 from aiohttp import web
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 
+from nodegraph.a1111 import from_infotext
 from nodegraph.checks import problems_of
 from nodegraph.comfy_file import is_editor_file
-from nodegraph.documents import PICTURES, texts_of, with_named_links
+from nodegraph.documents import PICTURES, infotext_in, texts_of, with_named_links
 from nodegraph.errors import FileProblem, WorkflowError
 from nodegraph.session import Session
 from nodegraph.workflow import Workflow, parsed
@@ -28,7 +29,7 @@ from server.v1.runs import record_of
 from server.v1.submission import read_document
 
 LARGEST = 64 << 20  # bytes of a file
-Source = Literal["nodegraph", "comfyui-api", "comfyui-editor"]
+Source = Literal["nodegraph", "comfyui-api", "comfyui-editor", "a1111"]
 
 
 class FilePlace(Body):
@@ -58,7 +59,9 @@ class Opening(Body):
 class OpeningForm(Body):
     """A file that is opened."""
 
-    file: Annotated[str, Field(json_schema_extra={"format": "binary"}, description="PNG, WEBP, JPEG or JSON")]
+    file: Annotated[
+        str, Field(json_schema_extra={"format": "binary"}, description="PNG, WEBP, JPEG, JSON or A1111's text")
+    ]
 
 
 class Opened(View):
@@ -68,6 +71,7 @@ class Opened(View):
     name: str = Field(description="its own, else that of the file")
     source: Source = Field(description="what it was read from")
     problems: list[Fault] = Field(description="what is wrong with it; it opens nevertheless")
+    notes: list[str] = Field(default=[], description="what of it could not be carried over, a sentence each")
 
 
 @operation("POST", "/v1/open", tag="workflows", scope="run", problems=(404, 507), form=OpeningForm,
@@ -126,7 +130,7 @@ def _answer(session: Session, path: Path, name: str, max_pixels: int) -> str:
 
 
 def _carried(path: Path, name: str) -> list[str]:
-    """The documents that a picture carries, the one to take first: ours, the editor's with its places, what ran.
+    """The documents that a picture carries: first ours, then the editor's with its places, what ran, A1111's text.
 
     Raises:
         Refusal: it carries none.
@@ -136,10 +140,12 @@ def _carried(path: Path, name: str) -> list[str]:
     except FileProblem as error:
         raise Refusal("invalid", str(error).replace(path.name, repr(name), 1)) from None
     found = [text for key in ("nodegraph", "workflow", "prompt") if isinstance(text := texts.get(key), str)]
+    written = texts.get("parameters")
+    found += [written] if isinstance(written, str) and infotext_in(written) is not None else []
     if not found:
         raise Refusal(
             "invalid",
-            f"{name!r} carries no workflow; use a picture saved by nodegraph or ComfyUI, with its metadata kept",
+            f"{name!r} carries no workflow; use a picture saved by nodegraph, ComfyUI or A1111, with its metadata kept",
         )
     return found
 
@@ -153,15 +159,21 @@ def _opened(session: Session, texts: Sequence[str | bytes], name: str) -> str:
     first: WorkflowError | None = None
     for text in texts:
         try:
-            document = parsed(text)
-            workflow = read_document(document, session.registry)
+            written, notes = infotext_in(text), list[str]()
+            if written is not None:
+                document, notes = from_infotext(written, session.folders.names)
+                workflow = Workflow.of(document)
+            else:
+                document = parsed(text)
+                workflow = read_document(document, session.registry)
         except WorkflowError as error:
             first = first or error
             continue
         named = with_named_links(workflow, cache(session.spec))
         found = {
             "document": named.as_json(), "name": named.name or name,
-            "source": _source(document), "problems": [fault.model_dump() for fault in _faults(named, session)],
+            "source": _source(document) if written is None else "a1111", "notes": notes,
+            "problems": [fault.model_dump() for fault in _faults(named, session)],
         }  # fmt: skip
         return json.dumps(found)
     assert first is not None
@@ -181,4 +193,4 @@ def _source(document: dict[str, Any]) -> Source:
 def _stem(name: str) -> str:
     """The name of a file without folders and ending; half surrogates stand for bytes that were no UTF-8."""
     path = Path(name.encode("utf-8", "replace").decode().replace("\\", "/"))
-    return path.stem if path.suffix.lower() in (".json", *PICTURES) else name
+    return path.stem if path.suffix.lower() in (".json", ".txt", *PICTURES) else name

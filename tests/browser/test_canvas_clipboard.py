@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 
 import pytest
 
@@ -49,12 +50,12 @@ def test_what_is_copied_is_a_valid_document_and_comes_back_at_the_pointer_with_i
     canvas = window(address, context)
     page = canvas.open()
     nodes, wires = _nodes(page).count(), _wires(page).count()
-    _select(canvas, "Decode", "Save")
+    _select(canvas, "Upscale", "Save")
     page.keyboard.press("Control+c")
     page.wait_for_function("() => document.querySelector('[role=status]')")
     copied = json.loads(_clipboard(page))
     assert copied["nodegraph"] == 1
-    assert sorted(node["class_type"] for node in copied["nodes"].values()) == ["SaveImage", "VAEDecode"]
+    assert sorted(node["class_type"] for node in copied["nodes"].values()) == ["ImageUpscaleWithModel", "SaveImage"]
     page.mouse.move(300, 700)
     page.keyboard.press("Control+v")
     expect(_nodes(page)).to_have_count(nodes + 2)
@@ -113,7 +114,9 @@ def test_a_field_copies_and_pastes_text_as_ever(address, window, context):
     assert _nodes(page).count() == nodes
 
 
-def test_graphs_of_comfyui_are_pasted_from_its_api_and_from_its_editor(address, window, context):
+def test_graphs_of_comfyui_are_pasted_from_its_api_and_from_its_editor_and_so_is_what_a1111_wrote(
+    address, window, context
+):
     from playwright.sync_api import expect
 
     page = window(address, context).open()
@@ -137,6 +140,12 @@ def test_graphs_of_comfyui_are_pasted_from_its_api_and_from_its_editor(address, 
     _write(page, json.dumps(editor))
     page.keyboard.press("Control+v")
     expect(_nodes(page)).to_have_count(nodes + 3)
+    _write(
+        page, "a red circle\nNegative prompt: blue\nSteps: 4, Sampler: Euler a, Seed: 7, Size: 64x64, Model: starter"
+    )
+    page.keyboard.press("Control+v")
+    expect(_nodes(page)).to_have_count(nodes + 10)
+    expect(page.locator(".note-text")).to_have_value(re.compile("A1111 draws noise on the graphics card"))
 
 
 def test_a_picture_becomes_a_loader_and_goes_into_the_one_that_is_selected(address, window, context):

@@ -204,7 +204,7 @@ def test_a_run_to_a_node_shows_its_picture_there_and_its_workflow_opens_as_it_wa
     page.locator(".card.is-success").first.get_by_role("button", name=re.compile("^Open the workflow")).click()
     expect(page.locator(".tab")).to_have_count(2)
     expect(canvas.node("Save")).to_be_visible()
-    expect(page.locator(".node")).to_have_count(7)
+    expect(page.locator(".node")).to_have_count(9)
 
 
 def test_changes_run_by_themselves_once_that_is_asked_for(address, window):
@@ -270,6 +270,28 @@ def test_a_node_that_fails_says_why_and_what_follows_it_is_blocked(address, wind
     assert "ValueError" in page.evaluate("navigator.clipboard.readText()")
     page.keyboard.press("Escape")
     expect(dialog).to_have_count(0)
+
+
+def test_what_a_node_has_to_say_is_shown_with_it_and_again_when_it_is_cached(address, window):
+    from playwright.sync_api import expect
+
+    document = json.loads((LIBRARY / "text_to_image.json").read_text()) | {"name": "noted"}
+    document["nodes"]["6"]["inputs"]["text"] = "a red sphere <lora:gone:1>"
+    document["nodes"]["3"]["inputs"]["steps"] = 1
+    canvas = window(address)
+    page = open_document(canvas, document)
+    press_run(page)
+    expect(status(canvas, "Save")).to_have_class(re.compile("is-ran"), timeout=60_000)
+    note = canvas.node("Prompt").locator(".node-noted")
+    expect(note).to_have_count(1)
+    expect(note).to_contain_text("wire a LoraLoader node instead")
+    expect(canvas.node("Negative prompt").locator(".node-noted")).to_have_count(0)
+    page.reload()
+    expect(note).to_contain_text("wire a LoraLoader node instead")
+    put(canvas, "Sampler", "seed", "77")
+    press_run(page)
+    expect(status(canvas, "Prompt")).to_have_text("cached", timeout=60_000)
+    expect(note).to_have_count(1)
 
 
 def test_stop_ends_the_run_of_the_tab(address, window):

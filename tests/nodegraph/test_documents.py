@@ -110,6 +110,33 @@ def test_an_animation_carries_its_workflow_in_exif_entries(tmp_path: Path) -> No
     assert open_document(tmp_path / "a.webp").workflow.nodes["1"].inputs == {"colon": "a:b"}
 
 
+def test_what_a1111_wrote_opens_from_every_kind_of_file(tmp_path: Path) -> None:
+    text = "a café, <lora:ink:0.5>\nSteps: 4, Sampler: Euler a, Seed: 7, Size: 64x64, Model: tiny"
+    names = {"checkpoints": ["tiny.ckpt"], "loras": ["Ink.pt"]}
+    picture(tmp_path / "a.png", parameters=text)
+    for name, head, encoding in (
+        ("b.jpg", b"UNICODE\0", "utf-16-be"), ("c.webp", b"UNICODE\0", "utf-16-le"), ("d.jpg", b"", "utf-8"),
+    ):  # fmt: skip
+        exif = Image.Exif()
+        exif.get_ifd(0x8769)[0x9286] = head + text.encode(encoding)
+        Image.new("RGB", (2, 2)).save(tmp_path / name, exif=exif)
+    (tmp_path / "e.txt").write_text(text, "utf-8")
+    for path in sorted(tmp_path.iterdir()):
+        found = open_document(path, registry=REGISTRY, names=lambda kind: names.get(kind, []))
+        nodes = found.workflow.nodes
+        assert nodes["6"].inputs["text"] == "a café,", path.name
+        assert nodes["4"].inputs["ckpt_name"] == "tiny.ckpt" and nodes["10"].inputs["lora_name"] == "Ink.pt"
+        assert len(found.notes) == 1 and found.origin == str(path)
+
+
+def test_a_workflow_goes_before_what_a1111_wrote(tmp_path: Path) -> None:
+    text = "a\nSteps: 4, Seed: 7"
+    assert from_picture(picture(tmp_path / "a.png", prompt=API, parameters=text)).api() == API
+    assert from_picture(picture(tmp_path / "b.png", workflow=OURS, parameters=text)).as_json() == OURS
+    with pytest.raises(FileProblem, match="carries no workflow"):
+        from_picture(picture(tmp_path / "c.png", parameters='{"prompt": "of another program"}'))
+
+
 def test_what_a_run_writes_into_pictures_is_read_again(tmp_path: Path) -> None:
     texts = metadata_of(Workflow.of(OURS), REGISTRY.get)
     assert from_picture(picture(tmp_path / "a.png", **texts)).as_json() == OURS

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+import nodegraph.cache
 from nodegraph.context import Context
 from nodegraph.errors import NodeError
-from nodegraph.events import NodePreview, NodeProgress, Saved, Shown
+from nodegraph.events import NodeCached, NodePreview, NodeProgress, Noted, Saved, Shown
 from nodegraph.execute import LONGEST_ID, _expansion_id
 from nodegraph.session import Session
 from nodegraph.spec import NODE_ATTRIBUTE, node
@@ -38,9 +39,16 @@ def shows(*, ctx: Context) -> str:
     return ctx.node
 
 
+@node("Notes", category="t")
+def notes(*, ctx: Context, number: int) -> str:
+    ctx.note("one tensor matches nothing")
+    ctx.note(f"the number is {number}")
+    return "done"
+
+
 @pytest.fixture
 def session(tmp_path: Path) -> Iterator[Session]:
-    specs = [getattr(node, NODE_ATTRIBUTE) for node in (busy, shows)]
+    specs = [getattr(node, NODE_ATTRIBUTE) for node in (busy, shows, notes)]
     with trivial.session(tmp_path, REGISTRY.with_specs(specs), previews=True) as made:
         yield made
         for gate in GATES.values():
@@ -76,6 +84,25 @@ def test_the_text_of_a_sink_is_shown_also_from_the_cache(session: Session) -> No
     for is_cached in (False, True):
         found = run(session, {"a": n("Shows")})
         assert [(event.node, event.text, event.is_cached) for event in found.of(Shown)] == [("a", "a", is_cached)]
+
+
+def test_a_note_is_told_once_and_again_from_memory_and_from_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nodegraph.cache, "OPEN_SECONDS", -1.0)  # so that small values are written, too
+    registry = REGISTRY.with_specs([getattr(notes, NODE_ATTRIBUTE)])
+    document = {"r": n("Range", n=2), "a": n("Notes", number=("r", 0))}
+    expected = [
+        ("a", "one tensor matches nothing"), ("a", "the number is 0"), ("a", "the number is 1"),
+    ]  # fmt: skip
+    tiers: list[list[str]] = []
+    for _ in range(2):
+        with trivial.session(tmp_path, registry, cache_dir=tmp_path / "cache") as session:
+            for sink in ("s", "t"):
+                found = run(session, {**document, sink: n("SaveText", value=("a", 0), prefix=f"{len(tiers)}")})
+                assert [(event.node, event.text) for event in found.of(Noted)] == expected
+                tiers.append([event.tier for event in found.of(NodeCached) if event.node == "a"])
+    assert tiers == [[], ["memory"], ["disk"], ["memory"]]
 
 
 def test_equal_sinks_of_a_run_save_once_and_both_tell(session: Session) -> None:

@@ -15,7 +15,7 @@ from nodegraph.context import Context
 from nodegraph.errors import DefinitionError
 from nodegraph.registry import Registry
 from nodegraph.spec import MISSING, NODE_ATTRIBUTE, NodeSpec, node, source_digest, spec_of
-from nodegraph.types import ANY, Choices, Each, File, FileRef, Lazy, Port, Widget
+from nodegraph.types import ANY, Choices, Each, File, FileRef, Lazy, Names, Port, Widget
 
 Image = Annotated[object, Port("IMAGE")]
 Seed = Annotated[int, Field(ge=0, le=2**64 - 1), Widget(control_after_generate=True)]
@@ -88,6 +88,21 @@ def test_lists_lazy_inputs_any_and_files() -> None:
     assert found.by_name["lora"].file == File("loras")
     assert found.by_name["picture"].default == "a.png"
     assert found.by_name["picture"].widget.image_upload
+
+
+def test_names_that_no_parameter_can_have_are_inputs_all_alike() -> None:
+    def blocks(*, image: Image, **ratios: Annotated[float, Field(ge=0.0), Names(("in.0.", "out."), 0.5)]) -> None:
+        """Ratios.
+
+        Args:
+            ratios: How much.
+        """
+
+    inputs = spec(blocks).inputs
+    assert [item.name for item in inputs] == ["image", "in.0.", "out."]
+    assert {(item.port, item.default, item.limits["ge"], item.doc) for item in inputs[1:]} == {
+        ("FLOAT", 0.5, 0.0, "How much.")
+    }
 
 
 def test_outputs_are_none_one_several_or_each() -> None:

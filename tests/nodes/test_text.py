@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 
 from nodegraph.context import Context
 from nodegraph.errors import Kind, Problem, WorkflowError
+from nodegraph.events import Noted, RunFinished
 from nodegraph.registry import Registry
 from nodegraph.session import Session, Settings
 from nodegraph.spec import NODE_ATTRIBUTE, spec_of
@@ -72,6 +73,16 @@ def test_what_a_prompt_may_not_say_is_told_at_planning(session: Session) -> None
     assert "'gone', which is not among the embeddings" in both.what
     assert "wire a LoraLoader" in problems(session, encode("CLIPTextEncodeA1111", text="<lora:x:1>"))[0].what
     assert len(problems(session, encode("CLIPTextEncodeA1111", text="[embedding:a:embedding:b:5]"))) == 2
+
+
+def test_a_tag_of_a1111s_is_no_error_and_a_note(session: Session) -> None:
+    events = list(submit(session, encode(text="a <lora:ink:0.8> cat <hypernet:old:1>")))
+    read, rest = "tags are read as words here: the prompt loads", "instead, and take the tag out of the prompt"
+    assert [event.text for event in events if isinstance(event, Noted)] == [
+        f"{read} 'ink' with '<lora:ink:0.8>'; wire a LoraLoader node {rest}",
+        f"{read} 'old' with '<hypernet:old:1>'; wire a HypernetworkLoader node {rest}",
+    ]
+    assert isinstance(events[-1], RunFinished) and events[-1].status == "success"
 
 
 def test_a_prompt_runs_again_when_its_embedding_changes(session: Session, embedding: Path) -> None:

@@ -6,7 +6,17 @@ import asyncio
 import json
 from dataclasses import replace
 
-from nodegraph.events import NodeBlocked, NodeCached, NodeFailed, NodeFinished, NodeStarted, Saved, SavedFile, as_json
+from nodegraph.events import (
+    NodeBlocked,
+    NodeCached,
+    NodeFailed,
+    NodeFinished,
+    NodeStarted,
+    Noted,
+    Saved,
+    SavedFile,
+    as_json,
+)
 from server.attempt import Attempt
 from server.feed import Feed
 from server.records import Draft, FileRecord
@@ -53,6 +63,17 @@ def test_nodes_are_noted_with_their_states_and_times(tmp_path):
     ]  # fmt: skip
     assert (found.nodes[1]["seconds"], found.nodes[1]["nbytes"], found.nodes[2]["seconds"]) == (0.25, 77, 0.5)
     assert (found.status, found.error, found.result) == ("error", {"message": "no"}, {})
+
+
+def test_what_nodes_have_to_say_is_kept_with_them(tmp_path):
+    events = [
+        NodeCached("r", "1", "A", "disk"), Noted("r", "1", "one"), NodeStarted("r", "2", "A", ""),
+        Noted("r", "2", "two"), Noted("r", "2", "three"), NodeFinished("r", "2", "A", 0.25, 77),
+        NodeStarted("r", "1", "A", "it was lost"),
+    ]  # fmt: skip
+    attempt, _, told = attempt_in(tmp_path, events)
+    assert [(node["node"], node["notes"]) for node in attempt.nodes] == [("1", []), ("2", ["two", "three"])]
+    assert [one.event["text"] for one in told if one.event["type"] == "Noted"] == ["one", "two", "three"]
 
 
 def test_files_are_noted_once_each_in_order_whoever_tells_them(tmp_path):

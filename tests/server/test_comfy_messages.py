@@ -95,6 +95,17 @@ def test_a_run_is_told_in_the_order_of_comfyui(tmp_path: Path):
     assert all(data["prompt_id"] == "r" for data in (message.data for message in messages))
 
 
+def test_a_note_is_no_message_and_parts_none(tmp_path: Path):
+    def noted(node: str) -> dict[str, Any]:
+        return {"type": "Noted", "run": "x", "node": node, "text": "no error"}
+
+    events = [cached("1"), noted("1"), cached("2"), noted("2"), started("3"), noted("3"), finished("3")]
+    with_notes, without = teller(SUMS), teller(SUMS)
+    messages = [message for event in events for message in with_notes.tell(event)]
+    assert messages == [message for event in events if event["type"] != "Noted" for message in without.tell(event)]
+    assert only(messages, "execution_cached")[0]["nodes"] == ["1", "2"]
+
+
 def test_a_node_runs_and_then_is_finished(tmp_path: Path):
     with session(tmp_path) as host:
         outcome = run(host, SUMS)

@@ -18,7 +18,7 @@ from tests.nodegraph.trivial import n, start
 def node(name: str, state: str = "ran", start: float = 0.0, seconds: float = 1.0, **rest: Any) -> NodeRecord:
     found: dict[str, Any] = {
         "node": name, "class_type": "Add", "state": state, "why": None, "tier": None, "start": start,
-        "seconds": seconds, "nbytes": 0, **rest,
+        "seconds": seconds, "nbytes": 0, "notes": [], **rest,
     }  # fmt: skip
     return NodeRecord(**found)
 

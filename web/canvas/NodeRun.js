@@ -32,21 +32,22 @@ export function NodeStatus({ id, problems, mode }) {
     ${run.state === "running" && html`<progress class="node-progress" max=${run.total ?? 1} value=${run.total ? run.step ?? 0 : undefined} aria-label="progress"></progress>`}`;
 }
 
-/** Pictures, files and texts of a node, and why it failed. @param {{id: string}} props */
+/** Pictures, files and texts of a node, what it had to say, and why it failed. @param {{id: string}} props */
 export function NodeResults({ id }) {
   const app = useApp();
   const tab = useTab();
   const run = useNodeRun(id);
   const number = useRun((view) => view?.run);
   if (!run) return null;
-  const { state, preview, files = [], texts = [], message } = run;
+  const { state, preview, files = [], texts = [], notes = [], message } = run;
   const pictures = files.filter(isPicture);
   const shows = preview && (state === "running" || !files.length);
-  if (!shows && !files.length && !texts.length && !message) return null;
+  if (!shows && !files.length && !texts.length && !notes.length && !message) return null;
   const open = (/** @type {FileView} */ file) => app.show({ kind: "viewer", files: pictures, file });
   return html`<div class=${`node-results nodrag ${run.isOld && ["waiting", "running"].includes(state) ? "is-old" : ""}`}>
     ${message && html`<div class="node-failure"><p>${withTitles(app, tab, message.split("\n")[0])}</p>
       ${state === "failed" && html`<button class="button" onClick=${() => app.show({ kind: "run", run: number, node: id })}>Details</button>`}</div>`}
+    ${notes.map((text) => html`<p key=${text} class="node-noted" title=${text}>${withTitles(app, tab, text)}</p>`)}
     ${shows ? html`<img class="node-picture is-preview" src=${preview} alt=${state === "running" ? "preview" : "last preview"} draggable=${false} />`
     : pictures.length > 0 && html`<${Pictures} pictures=${pictures} onOpen=${open} />`}
     ${!shows && files.filter((file) => !isPicture(file)).map((file) => html`<a key=${file.url} class="node-file" href=${file.url} download=${file.filename}>${file.filename}</a>`)}
@@ -99,11 +100,12 @@ function inShort(run) {
 /** @param {NodeRun} run @param {(text: string) => string} named */
 function explained(run, named) {
   const why = run.why && `Why it ran: ${named(run.why)}.`;
+  const notes = (run.notes ?? []).map((note) => `Note: ${named(note)}.`);
   /** @type {(string | false | undefined | null)[]} */
   let lines = [];
   if (run.state === "failed" || run.state === "blocked") lines = [named(run.message ?? ""), why];
   else if (run.state === "cached") lines = [run.tier === "disk" ? "Not run: its result was read from the disk, as nothing it needs has changed." : "Not run: its result was still in memory, as nothing it needs has changed."];
   else if (run.state === "running") lines = [why, run.perSecond ? `${run.perSecond.toFixed(run.perSecond < 10 ? 1 : 0)} steps a second.` : null];
   else lines = [why, `It took ${duration(run.seconds ?? 0)} and made ${size(run.bytes ?? 0)}.`];
-  return lines.filter((line) => typeof line === "string");
+  return [...lines.filter((line) => typeof line === "string"), ...notes];
 }

@@ -8,6 +8,7 @@ import { isLink } from "./ports.js";
 
 /** @import {Doc, Group, Link, NodeDoc, Note, Specs, Ui} from "./types.js" */
 
+const A1111 = /^Steps: ?\d+,/m; // its fields, as the server finds them
 const BY_NODE = /** @type {const} */ (["positions", "sizes", "collapsed", "colors"]);
 
 /**
@@ -71,14 +72,15 @@ export function pasted(doc, specs, part, { place, shift = [0, 0], isLinkedOutsid
 }
 
 /**
- * A text of the clipboard as a document: ours or ComfyUI's API form. `"editor"` for ComfyUI's editor file, which the server
- * has to read; null for any other text.
+ * A text of the clipboard as a document: ours or ComfyUI's API form. `"foreign"` for ComfyUI's editor file and what A1111
+ * wrote, which the server has to read; null for any other text.
  * @param {string} text
  * @param {Specs} specs
  * @param {(doc: Doc, ids: string[]) => Map<string, [number, number]>} arrange places nodes that have none
- * @returns {Doc | "editor" | null}
+ * @returns {Doc | "foreign" | null}
  */
 export function parsed(text, specs, arrange) {
+  if (A1111.test(text)) return "foreign";
   if (!text.trimStart().startsWith("{")) return null;
   /** @type {any} */
   let found;
@@ -87,7 +89,7 @@ export function parsed(text, specs, arrange) {
   } catch {
     return null;
   }
-  if (Array.isArray(found.nodes)) return "editor";
+  if (Array.isArray(found.nodes)) return "foreign";
   const nodes = found.nodegraph ? found.nodes : found;
   const isGraph = nodes && typeof nodes === "object" && Object.values(nodes).every(isNode);
   if (!isGraph || (!found.nodegraph && !Object.keys(nodes).length)) return null;

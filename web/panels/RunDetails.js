@@ -46,7 +46,8 @@ function Whole({ run, onClose }) {
       <thead><tr><th scope="col">Node</th><th scope="col">Result</th><th scope="col">Why it ran</th><th scope="col">Time</th><th scope="col">Size</th></tr></thead>
       <tbody>${run.nodes.map((/** @type {any} */ node) => html`<tr key=${node.node} class=${`is-${node.state}`}>
         <th scope="row">${nodeTitle(app, run, node.node, node.class_type)}</th>
-        <td>${node.state === "cached" ? (node.tier === "disk" ? "from disk" : "cached") : node.state}</td><td>${withTitles(app, run, node.why ?? "")}</td>
+        <td>${node.state === "cached" ? (node.tier === "disk" ? "from disk" : "cached") : node.state}</td><td>${withTitles(app, run, node.why ?? "")}
+          ${node.notes.map((/** @type {string} */ note) => html`<p key=${note} class="quiet">${withTitles(app, run, note)}</p>`)}</td>
         <td>${node.state === "ran" ? duration(node.seconds) : ""}</td><td>${node.bytes ? size(node.bytes) : ""}</td>
       </tr>`)}</tbody>
     </table>`}

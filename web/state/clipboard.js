@@ -41,7 +41,7 @@ export function cutChosen(app) {
 }
 
 /**
- * Puts a text of the clipboard into the tab in front: our documents, and ComfyUI's.
+ * Puts a text of the clipboard into the tab in front: our documents, ComfyUI's, and what A1111 wrote.
  * @param {App} app
  * @param {string} text
  * @param {{isLinkedOutside?: boolean}} [how]
@@ -50,7 +50,7 @@ export function cutChosen(app) {
 export async function pasteText(app, text, { isLinkedOutside = false } = {}) {
   const found = parsed(text, app.specs, arrange(app.specs));
   if (!found) return false;
-  if (found !== "editor") return place(app, found, isLinkedOutside);
+  if (found !== "foreign") return place(app, found, isLinkedOutside);
   const form = new FormData();
   form.append("file", new File([text], "pasted.json", { type: "application/json" }));
   try {

@@ -11,7 +11,7 @@ import { LOOK } from "./shown.js";
 
 /** What a picture of the gallery carries when it is dragged: the JSON body of `POST /v1/open`. */
 export const DRAGGED_OPENING = "application/x-nodegraph-open";
-const FILES = ".json,.png,.webp,.jpg,.jpeg";
+const FILES = ".json,.txt,.png,.webp,.jpg,.jpeg";
 const LOADERS = ["LoadImage"];
 const STEP = 40;
 
@@ -80,11 +80,12 @@ export function isOpenable(dragged) {
   return [DRAGGED_OPENING, "Files", "text/uri-list"].some((type) => dragged?.types.includes(type));
 }
 
-/** @param {App} app @param {{document: Doc, name: string, problems: any[]}} found */
-function opened(app, { document: doc, name }) {
+/** @param {App} app @param {{document: Doc, name: string, notes: string[]}} found */
+function opened(app, { document: doc, name, notes }) {
   const nodes = Object.fromEntries(Object.entries(doc.nodes).filter(([id]) => !id.startsWith(LOOK))); // which a partial run has
   openIn(app, { ...doc, nodes }, { name });
   app.announce(`Opened ${name} in a new tab.`);
+  if (notes.length) app.toast(notes.length === 1 ? notes[0] : `${name}: ${notes.length} things are not as in A1111; a note on the canvas tells them.`);
 }
 
 /**

@@ -21,6 +21,7 @@ export const OVER = ["success", "error", "cancelled"];
  * @property {string} [preview] address of a picture of its work, which stays until there is a newer one
  * @property {FileView[]} [files]
  * @property {string[]} [texts]
+ * @property {string[]} [notes] what it had to say that is no error
  * @property {boolean} [isOld] its files and texts are of the run before: the first new one takes their place
  *
  * @typedef {object} RunView a run as its tab shows it
@@ -80,13 +81,16 @@ export function begun(view) {
 export function viewOf(run, shown, before = {}) {
   const nodes = { ...ended(before) };
   const isOver = OVER.includes(run.status);
+  /** @type {Record<string, string[]>} */
+  const notes = {};
   for (const item of run.nodes) {
     const id = shown(item.node);
     if (id === null) continue;
+    notes[id] = item.notes.reduce(withNew, notes[id] ?? []);
     const { state, why, tier, seconds, bytes } = item;
     const { preview, files, texts } = nodes[id] ?? {};
     const kept = isOver ? { files: [], texts: textsOf(run, item.node) } : { files, texts, isOld: true };
-    nodes[id] = { ...kept, preview, state: state === "running" && isOver ? "waiting" : state, why, tier, seconds, bytes };
+    nodes[id] = { ...kept, preview, state: state === "running" && isOver ? "waiting" : state, why, tier, seconds, bytes, notes: notes[id] };
     if (state === "blocked") nodes[id] = { ...nodes[id], why: undefined, message: `It cannot run: ${why}.` };
   }
   for (const file of run.files) {
@@ -165,7 +169,7 @@ function fileUrl({ type, subfolder, filename }) {
  * @returns {NodeRun | null} null when nothing changes
  */
 function nodeAfter(old, event, preview) {
-  const kept = { files: old?.files, texts: old?.texts, preview: old?.preview, isOld: old?.isOld };
+  const kept = { files: old?.files, texts: old?.texts, preview: old?.preview, isOld: old?.isOld, notes: old?.notes };
   switch (event.type) {
     case "NodeCached":
       return { ...kept, isOld: true, preview: undefined, state: "cached", tier: event.tier };
@@ -187,14 +191,19 @@ function nodeAfter(old, event, preview) {
       const { files, texts = [] } = fresh(old);
       return { ...(old ?? { state: "cached" }), files, isOld: false, texts: [...texts, event.text] };
     }
+    case "Noted":
+      return { ...(old ?? { state: "cached" }), notes: withNew(old?.notes ?? [], event.text) };
     case "NodeFailed":
-      return { state: "failed", why: old?.why, message: event.message };
+      return { state: "failed", why: old?.why, notes: old?.notes, message: event.message };
     case "NodeBlocked":
       return { state: "blocked", message: `It cannot run: node ${event.because} failed.` };
     default:
       return null;
   }
 }
+
+/** @param {string[]} notes @param {string} text */
+const withNew = (notes, text) => (notes.includes(text) ? notes : [...notes, text]);
 
 /** What a node shows of this run. @param {NodeRun | undefined} old @returns {Partial<NodeRun>} */
 const fresh = (old) => (old?.isOld ? {} : old ?? {});

@@ -88,6 +88,13 @@ def steps(*, ctx: Context, count: int = 3) -> int:
     return count
 
 
+@node("Picky", category="test")
+def picky(*, ctx: Context, a: int = 0) -> int:
+    """Say what it leaves out."""
+    ctx.note(f"{a} of 9 tensors match nothing")
+    return a
+
+
 @node("Endless", category="test")
 def endless(*, ctx: Context) -> int:
     """Step until the run is cancelled."""

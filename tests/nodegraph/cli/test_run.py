@@ -61,12 +61,21 @@ def test_json_holds_what_ran_and_what_was_saved(place, adding):
     assert run["files"][0]["is_cached"] is False
     assert run["nodes"][1] | {"seconds": 0, "nbytes": 0} == {
         "node": "2", "class_type": "Add", "title": "Add", "state": "ran", "why": "first run", "tier": None,
-        "seconds": 0, "nbytes": 0,
+        "seconds": 0, "nbytes": 0, "notes": [],
     }  # fmt: skip
     _, found = place.json("run", adding)
     (run,) = found["runs"]
     assert (run["ran"], run["cached"], run["unneeded"]) == ([], ["3"], ["1", "2"])
     assert run["files"][0]["is_cached"] is True
+
+
+def test_what_a_node_has_to_say_is_told_on_stderr_and_in_json_also_from_the_cache(place, nodes_of):
+    nodes = nodes_of(n1=("Picky", {"a": 3}), n2=("SaveText", {"value": ["1", 0]}))
+    nodes["1"]["_meta"] = {"title": "Load LoRA"}
+    name = place.write(nodes)
+    assert "note: Load LoRA (1): 3 of 9 tensors match nothing\n" in place("run", name)[2]
+    _, found = place.json("run", name, "--no-cache")
+    assert [node["notes"] for node in found["runs"][0]["nodes"]] == [["3 of 9 tensors match nothing"], []]
 
 
 def test_json_stream_is_a_line_for_each_event_and_a_result(place, adding):

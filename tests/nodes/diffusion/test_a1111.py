@@ -120,7 +120,7 @@ def test_without_an_and_a_number_at_the_end_is_text() -> None:
     ("text", "message"),
     [
         ("a <lora:detail:0.8> cat", r"'detail' with '<lora:detail:0.8>'; wire a LoraLoader node instead"),
-        ("<hypernet:old:1>", "hypernetworks are not supported"),
+        ("<hypernet:old:1>", "wire a HypernetworkLoader node instead"),
         ("a AND b :-1", "sum to 0 or less"),
         ("[" * 500 + "x" + "]" * 500, "more than 200 deep"),
     ],

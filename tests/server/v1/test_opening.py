@@ -84,6 +84,25 @@ def test_a_webp_opens_too(tmp_path):
     asyncio.run(story())
 
 
+@pytest.mark.parametrize("name", ["x.png", "x.txt"])
+def test_what_a1111_wrote_opens_with_what_is_not_as_it_was(tmp_path, name):
+    text = "a red circle\nSteps: 4, Sampler: Euler a, Seed: 7, Size: 64x64, Model: starter, ENSD: 31337, RNG: CPU"
+    content = carrying(parameters=text) if name == "x.png" else text.encode()
+
+    async def story():
+        async with served(tmp_path) as api:
+            status, found = await api.ask("POST", "/v1/open", data=form(content, name))
+            assert (status, found["source"], found["name"], found["problems"]) == (200, "a1111", "x", []), found
+            assert found["notes"] == ["'ENSD: 31337' is not carried over: it gives ancestral samplers other noise."]
+            nodes = found["document"]["nodes"]
+            assert nodes["4"]["inputs"]["ckpt_name"] == "starter.safetensors"
+            assert nodes["6"]["inputs"]["text"] == "a red circle"
+            status, found = await api.ask("POST", "/v1/open", data=form(carrying(parameters=text, prompt=GRAPH)))
+            assert (status, found["source"], found["notes"]) == (200, "comfyui-api", [])
+
+    asyncio.run(story())
+
+
 def test_runs_files_and_workflows_of_the_server_open(tmp_path):
     async def story():
         async with served(tmp_path) as api:

@@ -26,7 +26,7 @@ def test_a_run_goes_from_the_queue_to_the_history(tmp_path):
             assert (status, found["status"], found["attempts"]) == (200, "success", 1)
             assert found["nodes"][0] | {"start": 0} == {
                 "node": "1", "class_type": "EmptyImage", "state": "running", "why": "new", "tier": None, "start": 0,
-                "seconds": 0.0, "bytes": 0,
+                "seconds": 0.0, "bytes": 0, "notes": [],
             }  # fmt: skip
             url = f"/v1/files/output/{run}.png"
             assert [file["url"] for file in found["files"]] == [url]
