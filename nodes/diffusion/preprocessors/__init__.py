@@ -1,0 +1,1 @@
+"""Hints for ControlNets made of pictures: edges, lines, scribbles, depth, segments, poses, colours."""
