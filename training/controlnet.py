@@ -20,7 +20,9 @@ import torch.nn.functional as F  # noqa: N812
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from nodes.diffusion.controlnet import Adapter, ControlNet, adapter_control
+from nodes.diffusion.adapter import Adapter, adapter_control
+from nodes.diffusion.control_files import AdapterConfig
+from nodes.diffusion.controlnet import ControlNet
 from nodes.diffusion.unet import Control, UNet
 from training import base, captions, loop, starter, vae
 from training.edges import edges
@@ -30,7 +32,7 @@ from training.pool import Pool
 from training.scenes import Scene, random_scene
 
 HINT_WIDTHS = (16, 16, 32, 32, 64, 64, 128)
-ADAPTER_CHANNELS = (128, 128)  # of the UNet's two levels
+ADAPTER = AdapterConfig(channels=(128, 128))  # of the UNet's two levels
 _PREFIX = "control_model."  # of a ControlNet's tensors; an adapter's have none
 _EMPTY = 0.5
 _LEVELS = 300, 1000  # of noise: outlines are decided there
@@ -44,7 +46,7 @@ class ControlJob:
         self.chosen = chosen
         self.frozen = Frozen(chosen.starter, chosen.device)
         self.pool, self.latents = Pool("square", chosen.out), Latents("square", chosen.out)
-        self.net = Adapter(ADAPTER_CHANNELS) if chosen.kind == "adapter" else _controlnet(self.frozen.unet)
+        self.net = Adapter(ADAPTER) if chosen.kind == "adapter" else _controlnet(self.frozen.unet)
         self.modules = nn.ModuleDict({"net": self.net})
 
     def loss(self, progress: float, rng: random.Random) -> tuple[Tensor, Mapping[str, float]]:
@@ -76,7 +78,7 @@ class ControlJob:
 def load(path: Path) -> ControlNet | Adapter:
     """Reads a trained ControlNet or adapter."""
     tensors = {name: value.float() for name, value in load_file(path).items()}
-    net: ControlNet | Adapter = Adapter(ADAPTER_CHANNELS)
+    net: ControlNet | Adapter = Adapter(ADAPTER)
     if any(name.startswith(_PREFIX) for name in tensors):
         net, tensors = ControlNet(base.CONFIG, hint_widths=HINT_WIDTHS), starter.cut(tensors, _PREFIX)
     net.load_state_dict(tensors)

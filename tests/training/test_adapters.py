@@ -106,7 +106,7 @@ def test_a_hypernetwork_is_nothing_at_0_and_itself_again_from_its_file(
 @pytest.mark.parametrize("kind", ["controlnet", "adapter"])
 def test_a_control_comes_back_from_its_file(frozen: Frozen, tmp_path: Path, kind: str) -> None:
     torch.manual_seed(3)
-    net = controlnet.Adapter(controlnet.ADAPTER_CHANNELS) if kind == "adapter" else controlnet._controlnet(frozen.unet)
+    net = controlnet.Adapter(controlnet.ADAPTER) if kind == "adapter" else controlnet._controlnet(frozen.unet)
     shaken(net)
     job = controlnet.ControlJob.__new__(controlnet.ControlJob)
     job.chosen, job.net = options(), net
