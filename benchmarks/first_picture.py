@@ -17,7 +17,8 @@ import time
 from pathlib import Path
 
 PROMPT = "a large red sphere on a white background"
-STAGES = {"CLIPTextEncode": "text", "KSampler": "sampling", "VAEDecode": "decode", "SaveImage": "save"}
+STAGES = {"CLIPTextEncode": "text", "KSampler": "sampling", "VAEDecode": "decode", "ImageUpscaleWithModel": "upscale",
+          "SaveImage": "save"}  # fmt: skip
 
 
 def child(home: Path, seed: int) -> dict[str, float]:
@@ -45,8 +46,8 @@ def child(home: Path, seed: int) -> dict[str, float]:
             parts[STAGES[event.class_type]] += event.seconds
     loads = {key[0]: model.seconds for key, model in session.models.loaded.items()}
     parts["load"] = sum(loads.values())
-    for stage, role in (("text", ":clip"), ("sampling", ":unet"), ("decode", ":vae")):
-        parts[stage] -= sum(seconds for name, seconds in loads.items() if role in name)
+    for stage, role in (("text", "clip"), ("sampling", "unet"), ("decode", "vae"), ("upscale", "upscaler")):
+        parts[stage] -= sum(seconds for name, seconds in loads.items() if name.startswith(role))
     session.close()
     return parts
 

@@ -60,6 +60,7 @@ def child(checkpoint: Path, dtype: str) -> None:
     """Loads and runs one step in this process and prints the figures."""
     import torch
 
+    from nodegraph.running import Function
     from nodegraph.session import Session, Settings
 
     base = peak_bytes()
@@ -68,7 +69,9 @@ def child(checkpoint: Path, dtype: str) -> None:
         (home / "models/checkpoints").mkdir(parents=True)
         (home / "models/checkpoints/full.safetensors").symlink_to(checkpoint.resolve())
         with Session(Settings(home=home, device="cpu", dtype=dtype, cache_dir=None)) as session:  # type: ignore[arg-type]
-            image = session.load("text_to_image")(
+            document = session.open("text_to_image")  # without what enlarges the picture
+            workflow = document.workflow.model_copy(update={"outputs": {"image": "8.IMAGE"}})
+            image = Function(session, workflow, document.origin)(
                 checkpoint="full.safetensors", prompt="a cat", steps=1, width=256, height=256, sampler="euler"
             ).image
             held = sum(model.nbytes for model in session.models.loaded.values())

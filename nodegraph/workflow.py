@@ -212,8 +212,11 @@ def parsed(text: str | bytes) -> Any:
 
 
 def split_address(address: str) -> tuple[str, str]:
-    """`"12:5.text"` -> `("12:5", "text")`; the part after the last dot is the input or output."""
-    node, _, name = address.rpartition(".")
+    """`"12:5.text"` -> `("12:5", "text")`; the part after the last dot is the input or output.
+
+    Names that end in a dot hold more of them, as `input_blocks.0.` of merges: theirs is what follows the first.
+    """
+    node, _, name = address.partition(".") if address.endswith(".") else address.rpartition(".")
     return (node, name) if node else (name, "")
 
 

@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 import nodegraph
+from training.small import small
 
 PROMPTS = (
     "a large red sphere on a white background", "a large blue cube on a yellow background",
@@ -68,7 +69,7 @@ def main() -> None:
         tempfile.TemporaryDirectory() as home,
         nodegraph.Session(nodegraph.Settings(Path(home), cache_dir=None)) as session,
     ):
-        function = session.load("text_to_image")
+        function = small(session)
 
         def draw(**inputs: Any) -> Tensor:
             return function(**inputs).image[0]

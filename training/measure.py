@@ -3,8 +3,8 @@
 python -m training.measure           the 400 prompts, with the workflow's own settings
 python -m training.measure --sweep   fewer prompts with every sampler, at other guidance and sizes, in other words
 
-Every picture comes from the workflow `text_to_image`, run by the engine; the classifier of `judge.py`, which never saw
-a model, says what is on it. Seed and prompts are fixed, and were not used for anything else.
+Every picture comes from the workflow `text_to_image`, run by the engine as far as the VAE; the classifier of
+`judge.py`, which never saw a model, says what is on it. Seed and prompts are fixed, and were used for nothing else.
 """
 
 from __future__ import annotations
@@ -118,6 +118,7 @@ def answers(asked: Sequence[Question], models: Path | None = None) -> list[Answe
 
     import nodegraph
     from training import judge
+    from training.small import small
 
     torch.set_num_threads(1)
     tell = judge.load()
@@ -127,7 +128,7 @@ def answers(asked: Sequence[Question], models: Path | None = None) -> list[Answe
         tempfile.TemporaryDirectory() as home,
         nodegraph.Session(nodegraph.Settings(Path(home), cache_dir=None, model_roots=roots)) as session,
     ):
-        draw = session.load("text_to_image")
+        draw = small(session)
         for question in asked:
             started = time.monotonic()
             image = draw(prompt=question.prompt, **{"seed": SEED, **question.settings}).image

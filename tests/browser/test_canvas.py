@@ -20,4 +20,4 @@ def test_the_first_visit_shows_a_workflow_and_one_press_of_run_gives_its_picture
     page.get_by_role("button", name=re.compile("^Run")).click()
     picture = canvas.node("Save").locator("img.node-picture")
     expect(picture).to_be_visible(timeout=60_000)
-    page.wait_for_function("() => document.querySelector('.node[aria-label=Save] img').naturalWidth === 128")
+    page.wait_for_function("() => document.querySelector('.node[aria-label=Save] img').naturalWidth === 512")

@@ -4,32 +4,43 @@ from __future__ import annotations
 
 import io
 import json
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 from urllib.request import Request, urlopen
 
 import pytest
 
-SIDE = 128  # of the pictures of the shipped workflow
+SIDE = 128  # of the pictures of `small`
+LIBRARY = Path(__file__).parents[2] / "workflows"
 LINK = "a.gallery-picture"
 
 
 @pytest.fixture(scope="module")
 def address(serve):
-    return serve()
+    """A server whose library has `small`: text to image, without what enlarges the picture."""
+    address = serve()
+    document = json.loads((LIBRARY / "text_to_image.json").read_text())
+    document["nodes"]["9"]["inputs"]["images"] = ["8", "IMAGE"]
+    document["outputs"] = {"image": "8.IMAGE"}
+    del document["nodes"]["10"], document["nodes"]["11"], document["inputs"]["upscaler"]
+    call(address, "/v1/workflows/small", document | {"name": "small"}, "PUT", **{"If-None-Match": "*"})
+    return address
 
 
 @pytest.fixture(scope="module")
 def made(address):
     """Two runs, the newer one last: they differ in the seed and in a word of the prompt."""
     return [
-        run_of(address, "text_to_image", prompt="a small blue cube", seed=1, steps=2),
-        run_of(address, "text_to_image", prompt="a small red cube", seed=2, steps=2),
+        run_of(address, "small", prompt="a small blue cube", seed=1, steps=2),
+        run_of(address, "small", prompt="a small red cube", seed=2, steps=2),
     ]
 
 
-def call(address, path, body=None):
-    request = Request(address.rstrip("/") + path, json.dumps(body).encode() if body is not None else None)
-    request.add_header("Content-Type", "application/json")
+def call(address, path, body=None, method=None, **headers):
+    content = json.dumps(body).encode() if body is not None else None
+    request = Request(
+        address.rstrip("/") + path, content, {"Content-Type": "application/json", **headers}, method=method
+    )
     with urlopen(request) as answer:
         return answer.read()
 
@@ -66,7 +77,7 @@ def test_a_picture_appears_in_the_gallery_when_its_run_ends(address, window, mad
     from playwright.sync_api import expect
 
     page = gallery_of(window(address))
-    new = run_of(address, "text_to_image", prompt="a new ring", seed=5, steps=2)
+    new = run_of(address, "small", prompt="a new ring", seed=5, steps=2)
     expect(page.locator(LINK).first).to_have_attribute("href", new["files"][0]["url"])
 
 
@@ -231,7 +242,7 @@ def test_two_pictures_are_compared_by_a_slider_and_by_what_made_them(address, wi
 def test_a_run_is_deleted_with_its_pictures_only_after_asking(address, window):
     from playwright.sync_api import expect
 
-    run = run_of(address, "text_to_image", prompt="of no use", seed=9, steps=1)
+    run = run_of(address, "small", prompt="of no use", seed=9, steps=1)
     page = gallery_of(window(address))
     picture_named(page, run).click()
     page.get_by_role("button", name="Delete the run").click()

@@ -176,3 +176,4 @@ def test_values_are_set_by_address() -> None:
         ("a.b", "c"),
         ("x", ""),
     )
+    assert split_address("12:5.input_blocks.0.") == ("12:5", "input_blocks.0.")

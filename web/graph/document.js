@@ -194,11 +194,19 @@ function isPlace(value) {
 }
 
 /**
+ * Where the name of an address begins: after its last dot; a name that ends in one, such as `out.`, after its first.
+ * @param {string} address
+ */
+function cutOf(address) {
+  return address.endsWith(".") ? address.indexOf(".") : address.lastIndexOf(".");
+}
+
+/**
  * The node of an address such as `6.text`.
  * @param {string} address
  */
 export function nodeOf(address) {
-  return address.slice(0, Math.max(0, address.lastIndexOf(".")));
+  return address.slice(0, Math.max(0, cutOf(address)));
 }
 
 /**
@@ -206,7 +214,7 @@ export function nodeOf(address) {
  * @param {string} address
  */
 export function portOf(address) {
-  return address.slice(address.lastIndexOf(".") + 1);
+  return address.slice(cutOf(address) + 1);
 }
 
 /**
