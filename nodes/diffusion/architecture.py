@@ -276,7 +276,7 @@ def _check_channels(where: str, config: UNetConfig) -> None:
     if extra not in (0, _PICTURE, latent, latent + 1):
         raise FileProblem(
             f"{where}: its UNet takes {config.in_channels} channels, which is not supported; {latent} (images), "
-            f"{latent + _PICTURE} (the x4 upscaler), {2 * latent} (InstructPix2Pix) and {2 * latent + 1} (inpainting) are"
+            f"{latent + _PICTURE} (x4 upscaler), {2 * latent} (InstructPix2Pix) and {2 * latent + 1} (inpainting) are"
         )
 
 

@@ -50,7 +50,7 @@ _CLIPS: tuple[tuple[str, Role, Family], ...] = (  # prefix, role, the family tha
 )
 _NAMES: Mapping[Role, str] = {"unet": "UNet", "vae": "VAE", "clip_l": "text encoder (CLIP-L)",
                               "clip_h": "text encoder (OpenCLIP-H)", "clip_g": "text encoder (OpenCLIP-G)"}  # fmt: skip
-_SD2_V_STD = 0.09  # SD2 files do not say which prediction they make; this norm's spread tells (as ComfyUI does)
+_SD2_V_STD = 0.09  # SD2 files do not say what they predict; of 4 channels this norm's spread tells (as in ComfyUI)
 _SD2_V_TENSOR = "output_blocks.11.1.transformer_blocks.0.norm1.bias"
 
 
@@ -174,7 +174,7 @@ def read_unet(
     family = family or unet_family(shapes)
     arch = arch_of(header).get("unet", {})
     told = header.metadata.get("modelspec.prediction_type") or arch.get("prediction")
-    if not told and family == "sd2" and _SD2_V_TENSOR in own:
+    if not told and family == "sd2" and _SD2_V_TENSOR in own and shapes["input_blocks.0.0.weight"][1] == 4:
         told = _sd2_prediction(own[_SD2_V_TENSOR], prefix + found[_SD2_V_TENSOR].name)
     shapes.update((name, ()) for name in ("v_pred", "ztsnr") if name in header.tensors)
     config = unet_config(shapes, family, {**arch, "prediction": told}, path.name)

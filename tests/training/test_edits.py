@@ -13,6 +13,7 @@ from torch import Tensor
 
 from nodegraph.session import Session, Settings
 from nodegraph.workflow import Workflow
+from training.small import small
 
 PROMPT = "a large blue sphere on a white background"
 
@@ -22,7 +23,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
     """A session whose input folder has a red sphere, and a mask over the middle of it."""
     home: Path = tmp_path_factory.mktemp("home")
     with Session(Settings(home=home, device="cpu", cache_dir=None)) as made:
-        picture = made.load("text_to_image")(prompt=PROMPT.replace("blue", "red"), seed=7).image[0]
+        picture = small(made)(prompt=PROMPT.replace("blue", "red"), seed=7).image[0]
         (home / "input").mkdir(exist_ok=True)
         Image.fromarray((picture * 255).byte().numpy()).save(home / "input" / "red.png")
         mask = torch.zeros(128, 128)

@@ -183,10 +183,13 @@ def test_the_prediction_is_read_from_metadata_or_a_marker(
     assert found.unet is not None and found.unet.config.prediction == prediction
 
 
-@pytest.mark.parametrize(("spread", "prediction"), [(0.02, "eps"), (0.3, "v")])
-def test_the_prediction_of_sd2_is_told_by_the_spread_of_a_norm(tmp_path: Path, spread: float, prediction: str) -> None:
+@pytest.mark.parametrize(("spread", "channels", "prediction"), [(0.02, 4, "eps"), (0.3, 4, "v"), (0.3, 9, "eps")])
+def test_the_prediction_of_sd2_is_told_by_the_spread_of_a_norm(
+    tmp_path: Path, spread: float, channels: int, prediction: str
+) -> None:
     name = UNET + "output_blocks.11.1.transformer_blocks.0.norm1.bias"
     shapes = full_shapes("sd2")
+    shapes[UNET + "input_blocks.0.0.weight"] = (320, channels, 3, 3)  # of nine: inpainting, which predicts noise
     path = write_header(
         tmp_path / "model.safetensors", {name: shapes.pop(name)} | shapes
     )  # first, so it follows the header
