@@ -36,3 +36,15 @@ def test_values_that_were_moved_to_host_memory_come_back_to_the_device(tmp_path)
         session.free_memory()
         again = function(prompt=PROMPT, steps=4).image
     assert again.device.type == DEVICE and torch.equal(first, again)
+
+
+EXAMPLES = ["lora", "controlnet", "t2i_adapter", "hypernetwork", "merge", "inpaint", "hires_fix", "tiled_upscale"]
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_what_hangs_on_a_model_does_the_same_as_on_the_cpu(tmp_path, name):
+    found = []
+    for device in (DEVICE, "cpu"):
+        with Session(Settings(home=tmp_path, device=device, dtype="fp32", cache_dir=None)) as session:
+            found.append(session.load(name)().image.cpu())
+    assert float((found[0] - found[1]).abs().mean()) < 0.02
