@@ -46,6 +46,8 @@ FOLDER_KINDS: Mapping[str, str] = {
 
 NESTED_KINDS = ("annotators",)  # found in subfolders by name alone, too: nodes look for them under well-known names
 ALIASES = {folder: kind for kind, folders in MODEL_KINDS.items() for folder in folders}
+SAVED_MODELS = ("checkpoints", "clip", "vae", "diffusion_models", "loras")
+"""Folders of the output folder that are searched as well: nodes that save models put them there, as ComfyUI's do."""
 Digest = Callable[[str, os.stat_result, Callable[[], str]], str]
 
 
@@ -89,6 +91,7 @@ class Folders:
             FileProblem: the YAML file is missing or malformed.
         """
         home = (home or default_home()).absolute()
+        output = (output or home / "output").absolute()
         found: dict[str, list[Path]] = {kind: [] for kind in MODEL_KINDS}
         listed = extra or (home / "extra_model_paths.yaml" if (home / "extra_model_paths.yaml").is_file() else None)
         named, defaults = ({}, {}) if listed is None else _extra_paths(listed)
@@ -99,11 +102,13 @@ class Folders:
                 found[kind] += [root / name for name in names]
         for kind, paths in named.items():
             found.setdefault(kind, []).extend(paths)
+        for folder in SAVED_MODELS:
+            found[ALIASES[folder]].append(output / folder)
         for root in shipped:
             for kind, names in MODEL_KINDS.items():
                 found[kind] += [root / name for name in names]
         folders = {kind: tuple(dict.fromkeys(paths)) for kind, paths in found.items()}
-        return cls(home, folders, (output or home / "output").absolute(), (home / "workflows", *workflows))
+        return cls(home, folders, output, (home / "workflows", *workflows))
 
     def roots(self, kind: str) -> tuple[Path, ...]:
         """The folders searched for a kind, in order."""

@@ -438,3 +438,15 @@ def test_what_preprocessors_use_is_found_in_subfolders_by_its_own_name(tmp_path:
     assert folders.path("annotators", "netG.pth") == root / "netG.pth"
     with pytest.raises(FileProblem, match=r"'netG.pth' is not among the loras"):
         folders.path("loras", "netG.pth")
+
+
+def test_models_that_nodes_saved_are_found_after_those_of_the_user(tmp_path: Path) -> None:
+    folders = Folders.of(tmp_path / "home", output=tmp_path / "out")
+    saved = write(tmp_path / "out" / "loras" / "made.safetensors")
+    write(tmp_path / "out" / "loras" / "own.safetensors")
+    own = write(tmp_path / "home" / "models" / "loras" / "own.safetensors")
+    text = write(tmp_path / "out" / "clip" / "made.safetensors")
+    assert folders.names("loras") == ["made.safetensors", "own.safetensors"]
+    found = [folders.path(kind, f"{name}.safetensors") for kind, name in (("loras", "made"), ("loras", "own"))]
+    assert found == [saved, own]
+    assert folders.path("text_encoders", "made.safetensors") == text

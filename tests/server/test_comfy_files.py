@@ -353,11 +353,12 @@ def test_models_are_listed_by_kind_and_by_old_names(tmp_path: Path) -> None:
         assert await told("/models/loras") == []
         assert [await told(f"/models/{kind}") for kind in ("nothing", "input", "..%2f..")] == [404] * 3
         found = {entry["name"]: entry["folders"] for entry in await told("/experiment/models")}
-        assert found["loras"] == [str(tmp_path / "models" / "loras")] and "configs" not in found
+        places = [str(tmp_path / "models" / "loras"), str(tmp_path / "output" / "loras")]
+        assert found["loras"] == places and "configs" not in found
         [model] = await told("/experiment/models/text_encoders")
         assert set(model) == {"name", "pathIndex", "modified", "created", "size"}
         assert (model["name"], model["pathIndex"], model["size"]) == ("c.safetensors", 1, 3)
-        assert (await told("/internal/folder_paths"))["loras"] == [str(tmp_path / "models" / "loras")]
+        assert (await told("/internal/folder_paths"))["loras"] == places
 
     serve(tmp_path, talk)
 
