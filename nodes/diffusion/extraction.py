@@ -10,6 +10,7 @@ from torch import Tensor
 from nodes.diffusion.weights import Recipe
 
 _OVERSAMPLED, _ROUNDS = 8, 8
+_SMALL = 256  # up to this side the whole decomposition costs less than many short products
 
 
 def extracted(
@@ -64,7 +65,7 @@ def low_rank(matrix: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     rank = min(rank, *matrix.shape)
     size = rank + _OVERSAMPLED
     basis = None
-    if 4 * size < min(matrix.shape):
+    if max(4 * size, _SMALL) < min(matrix.shape):
         # from the CPU, so that every device gives the same
         noise = torch.randn(matrix.shape[1], size, generator=torch.Generator().manual_seed(0)).to(matrix)
         basis = _orthonormal(matrix @ noise)
