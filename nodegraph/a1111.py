@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from itertools import count
 from typing import Any, cast
 
 from nodegraph.a1111_names import (
@@ -31,6 +33,7 @@ INPUTS: Mapping[str, tuple[str, str]] = {
     "height": ("5.height", ""), "checkpoint": ("4.ckpt_name", ""),
 }  # fmt: skip
 NOISE = "A1111 draws noise on the graphics card, here the processor draws it: the same seed gives another picture."
+LARGEST = 10**6  # pixels of a side, far beyond what any node takes
 SHOWN = 120  # characters of a value in a sentence
 COLUMN, ROW = 360, 260
 
@@ -57,7 +60,7 @@ class _Maker:
     """Makes one document; `told` gathers what is to be said."""
 
     def __init__(self, text: str, names: Names) -> None:
-        self.text, self.names = read(text), names
+        self.text, self.names, self.ids = read(text), cache(names), count(10)
         self.fields = {name.casefold(): (name, value) for name, value in self.text.fields.items()}
         self.told: list[str] = []
         self.nodes: dict[str, Any] = {}
@@ -80,6 +83,12 @@ class _Maker:
             self.told.append(f"'{name}: {text}' is no number; {default:g} is taken.")
         return default if found is None else found
 
+    def whole(self, name: str, default: int) -> int:
+        """The whole number in a field, with digits that a float has no room for."""
+        text = self.fields.get(name.casefold(), ("", ""))[1]
+        found = int(self.number(name, default))
+        return int(text) if re.fullmatch(r"\d{1,20}", text) else found
+
     def size(self, name: str) -> tuple[int, int] | None:
         """`512x768` as numbers that 8 divides."""
         text = self.take(name)
@@ -95,7 +104,7 @@ class _Maker:
 
     def add(self, id: str, class_type: str, title: str, row: int = 0, **inputs: Any) -> str:
         """Puts a node into the column under way -> its id."""
-        id = id or str(max([9, *map(int, self.nodes)]) + 1)
+        id = id or str(next(self.ids))
         self.nodes[id] = {"class_type": class_type, "inputs": inputs, "_meta": {"title": title}}
         self.places[id] = [40 + self.column * COLUMN, 60 + row * ROW]
         return id
@@ -115,7 +124,7 @@ class _Maker:
 
     def make(self) -> None:
         """Makes every node, then says what is left."""
-        steps = int(self.number("Steps", 20))
+        steps = self.whole("Steps", 20)
         positive, networks = without_networks(self.text.prompt)
         model, clip, vae = self._models(networks)
         self.column += 1
@@ -128,7 +137,7 @@ class _Maker:
         self.add("5", "EmptyLatentImage", "Size", 2, width=size[0], height=size[1], batch_size=1)
         self.column += 1
         values: dict[str, Any] = {
-            "seed": int(self.number("Seed", 0)) % 2**64,
+            "seed": self.whole("Seed", 0) % 2**64,
             "steps": steps,
             "cfg": self.number("CFG scale", 7.0),
         }
@@ -175,7 +184,7 @@ class _Maker:
                 digest = digests.get(item.name)
                 self.models += [{"role": "lora", "name": file, "hash": digest}] if digest else []
             model = [node, "MODEL"]
-        skip = int(self.number("Clip skip", 1))
+        skip = self.whole("Clip skip", 1)
         if skip > 1:
             self.column += 1
             clip = [self.add("", "CLIPSetLastLayer", "Clip skip", 1, clip=clip, stop_at_clip_layer=-skip), "CLIP"]
@@ -250,10 +259,10 @@ class _Maker:
                ends: dict[str, Any]) -> str:  # fmt: skip
         """The second pass of "Hires. fix" -> the sampler that is the last."""
         upscaler, target = self.take("hires upscaler"), self.size("Hires resize")
-        scale, steps = self.number("Hires upscale", 0.0), int(self.number("Hires steps", 0)) or values["steps"]
+        scale, steps = self.number("Hires upscale", 0.0), self.whole("Hires steps", 0) or values["steps"]
         if not (target or scale or upscaler):
             return sampled
-        target = target or tuple(int(side * (scale or 2.0)) // 8 * 8 for side in size)
+        target = target or tuple(int(min(side * (scale or 2.0), LARGEST)) // 8 * 8 for side in size)
         denoise = self.number("Denoising strength", 0.7)
         mine: dict[str, Any] = {**values, "steps": steps, "cfg": self.number("Hires CFG Scale", values["cfg"])}
         before = values["sampler_name"], values["scheduler"]
@@ -307,7 +316,7 @@ class _Maker:
         if self.told:
             note = {"title": "Not as in A1111", "text": "\n".join(self.told), "position": [40, 60 + 4 * ROW],
                     "size": [2 * COLUMN - 40, 60 + 34 * len(self.told)]}  # fmt: skip
-            ui["notes"] = {str(max(map(int, self.nodes)) + 1): note}
+            ui["notes"] = {str(next(self.ids)): note}
         return {
             "nodegraph": 1, "doc": "Read from what A1111's web UI, or one of its kin, wrote beside a picture.",
             "nodes": self.nodes, "inputs": self.inputs, "outputs": {"image": "8.IMAGE"},
@@ -331,7 +340,7 @@ class _Maker:
         if self.take("rng") != "CPU":
             self.told.append(NOISE)
         strength = self.take("denoising strength")
-        if strength:
+        if strength and "first pass size" not in self.fields:  # which "Highres. fix" had before 1.0
             self.told.append(f"It was made from another picture, with denoising strength {strength}: wire LoadImage "
                              "and VAEEncode in place of the empty latent, and set denoise.")  # fmt: skip
         if " AND " in prompt:

@@ -14,11 +14,11 @@ from typing import NamedTuple
 from nodegraph.errors import WorkflowError
 
 _FIELDS = re.compile(r"^Steps: ?\d+,", re.MULTILINE)
-_NAME = re.compile(r'\s*([^\s,:"][^,:"]*?)\s*:\s*')
+_NAME = re.compile(r'\s*([^\s,:"][^,:"]*):\s*')
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 _NEGATIVE = re.compile(r"^Negative prompt:", re.MULTILINE)
-_TAG = re.compile(r"<(\w+):([^>]+)>")
-_NUMBER = re.compile(r"\s*[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?\s*")
+_TAG = re.compile(r"<(\w+):([^<>]+)>")
+_NUMBER = re.compile(r"\s*[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?\s*")
 
 
 class Infotext(NamedTuple):
@@ -81,7 +81,7 @@ def fields_of(line: str) -> dict[str, str]:
     while match := _NAME.match(line, place):
         place = match.end()
         value, place = _value(line, place)
-        found[match[1]] = value
+        found[match[1].rstrip()] = value
         comma = line.find(",", place)
         if comma < 0:
             break
@@ -103,8 +103,9 @@ def with_embeddings(prompt: str, names: Iterable[str]) -> str:
     word = re.compile(rf"(?<!embedding:)(?<![\w.-])({'|'.join(map(re.escape, longest))})(?!\.?\w|-)", re.IGNORECASE)
 
     def named(match: re.Match[str]) -> str:
-        before = "" if prompt[: match.start()][-1:] in ("", " ", "\n", "(", "[") else " "
-        after = "" if prompt[match.end() :][:1] in ("", " ", "\n", ",", ")", "]", ":", "|") else " "
+        start, end = match.span()
+        before = "" if prompt[max(start - 1, 0) : start] in ("", " ", "\n", "(", "[") else " "
+        after = "" if prompt[end : end + 1] in ("", " ", "\n", ",", ")", "]", ":", "|") else " "
         return f"{before}embedding:{known[match[1].casefold()]}{after}"
 
     return word.sub(named, prompt)

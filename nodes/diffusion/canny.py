@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
@@ -77,10 +79,18 @@ def _is_ridge(magnitude: Tensor, angle: Tensor) -> Tensor:
 
 
 def connected(strong: Tensor, weak: Tensor) -> Tensor:
-    """What is weak and joined to something strong, over any of eight neighbours, as 0 and 1."""
-    found, allowed = strong.float(), weak.float()
-    while True:
-        grown = F.max_pool2d(found, 3, stride=1, padding=1) * allowed
-        if torch.equal(grown, found):  # waits for the device: how long edges are is not known before
-            return found
-        found = grown
+    """What is weak and joined to something strong, over any of eight neighbours, as 0 and 1.
+
+    Args:
+        strong: [B, C, H, W] of bool; each is weak, too.
+        weak: of the same shape.
+    """
+    from scipy.ndimage import label
+
+    neighbours = np.zeros((3, 3, 3, 3))
+    neighbours[1, 1] = 1
+    found: Any = label(weak.cpu().numpy(), neighbours)
+    labels, count = found
+    is_kept = np.zeros(count + 1, dtype=np.float32)
+    is_kept[labels[strong.cpu().numpy()]] = 1
+    return torch.from_numpy(is_kept[labels]).to(strong.device)

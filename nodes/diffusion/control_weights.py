@@ -9,14 +9,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from nodegraph.errors import FileProblem
+from nodegraph.errors import FileProblem, some_of
 from nodes.diffusion.adapter import Adapter
 from nodes.diffusion.control_files import NEEDS_UNET, AdapterConfig, ControlNetConfig, ControlPart, Kind, our_names
 from nodes.diffusion.controlnet import ControlNet
 from nodes.diffusion.headers import read_header
+from nodes.diffusion.keymap import squeezed
 from nodes.diffusion.weights import Recipe, read_tensors, recipe
-
-_SHOWN = 3  # names listed in a message
 
 
 def load_control(part: ControlPart, device: torch.device | str, dtype: torch.dtype) -> nn.Module:
@@ -41,13 +40,12 @@ def load_control(part: ControlPart, device: torch.device | str, dtype: torch.dty
     with nullcontext() if part.unet is None else recipe(part.unet, device) as unet:
         for name, shape in wanted.items():
             found = stored.get(name) if unet is None else _based(name, shape, part.kind, stored, unet, place)
-            if found is not None and _squeezed(found.shape) == _squeezed(shape):
+            if found is not None and squeezed(tuple(found.shape)) == squeezed(tuple(shape)):
                 weights[name] = found.reshape(shape).to(device).to(dtype)
     if odd := [name for name in wanted if name not in weights]:
         whose = "" if part.unet is None else f" over the UNet of {Path(part.unet.path).name}"
-        rest = f" and {len(odd) - _SHOWN} more" if len(odd) > _SHOWN else ""
         raise FileProblem(
-            f"{where}: lacks {', '.join(odd[:_SHOWN])}{rest}{whose}, or has other shapes there; it is incomplete or "
+            f"{where}: lacks {some_of(odd)}{whose}, or has other shapes there; it is incomplete or "
             "made for another model"
         )
     module.load_state_dict(weights, assign=True)
@@ -82,8 +80,3 @@ def _based(
     if up.shape[1] != len(down) or len(up) * down.shape[1] != own.numel():
         return None
     return own + (up @ down).reshape(own.shape)
-
-
-def _squeezed(shape: torch.Size) -> tuple[int, ...]:
-    """The shape of a 1x1 convolution is that of a linear layer, which holds the same numbers."""
-    return tuple(shape[:2] if shape[2:] == (1, 1) else shape)

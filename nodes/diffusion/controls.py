@@ -89,7 +89,8 @@ class Controls:
         """The hint [N, C, H, W] at a size: cut in the middle to its aspect, pixels repeated or left out."""
         key = use, height, width
         if key not in self._hints:
-            self._hints[key] = resize(_channels(use), width, height, "nearest-exact", "center").to(device)
+            hint = resize(_channels(use), width, height, "nearest-exact", "center")
+            self._hints[key] = hint.contiguous().to(device)  # else convolutions round as the picture happens to lie
         return self._hints[key]
 
     def _adapted(self, use: ControlUse, net: Adapter, height: int, width: int) -> list[Tensor]:

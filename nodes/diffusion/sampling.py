@@ -100,18 +100,15 @@ def sample(
     with ExitStack() as stack, torch.no_grad():
         network = stack.enter_context(use(part))
         controls = Controls(lambda net: stack.enter_context(use(net)), part, parametrisation)
-        guidance = Guidance(
-            UNetDenoiser(network, parametrisation), sides, hooks, sampler.name in CFG_PP, controls
-        )  # fmt: skip
+        predict = UNetDenoiser(network, parametrisation)
+        guidance = Guidance(predict, sides, hooks, sampler.name in CFG_PP, controls)
         denoise = _checked(_guided(guidance, guider), progress)
         if latent.noise_mask is not None:
             mask = fit_mask(latent.noise_mask, start)
             kept = _kept_noise(sampler.name, drawn, latent, noise)
             denoise = masked(denoise, mask, start, kept, hooks.mask)
         x = walk(denoise, start + drawn * size, sigmas, noise_for(sampler.name, start, sigmas, seeds), on_step)
-    return Sampled(
-        replace(latent, samples=x / config.latent_scale), replace(latent, samples=estimate / config.latent_scale)
-    )  # fmt: skip
+    return Sampled(*(replace(latent, samples=found / config.latent_scale) for found in (x, estimate)))
 
 
 def _guided(guidance: Guidance, guider: GuiderValue) -> GuidedDenoise:

@@ -105,6 +105,8 @@ def seam_jobs(
     rows, columns = ceil(height / tile[0]), ceil(width / tile[1])
     down, across = range(1, rows), range(1, columns)  # seams
     half = tile[0] // 2, tile[1] // 2
+    if fix == "None" or (fix == "Band Pass" and not band):
+        return []
     if fix == "Band Pass":
         size = rounded(height), rounded(band + 2 * padding)
         jobs = [Job(Region(0, x * tile[1] - band // 2, height, band), "columns", size, padding, 0, True)
@@ -112,8 +114,6 @@ def seam_jobs(
         size = rounded(band + 2 * padding), rounded(width)
         return jobs + [Job(Region(y * tile[0] - band // 2, 0, band, width), "rows", size, padding, 0, True)
                        for y in down]  # fmt: skip
-    if fix == "None":
-        return []
     size = rounded(tile[0]), rounded(tile[1])
     jobs = [Job(Region(y * tile[0] - half[0], x * tile[1], *tile), "rows", size, padding, blur, True)
             for y, x in product(down, range(columns))]  # fmt: skip

@@ -83,7 +83,7 @@ class UNet(Timed):
             timesteps: [B], 0..999, fractions allowed.
             context: [B, T, D], the encoded prompt.
             y: [B, adm_in_channels], the vector conditioning of SDXL; [B] for a model with classes.
-            control: residuals to add.
+            control: residuals to add, where they have the size of what they are added to.
             tweaks: what patches change.
 
         Returns:
@@ -102,8 +102,7 @@ class UNet(Timed):
             for change in tweaks.skipped:
                 h = change(h, i, tweaks.sigma)
         h = self.middle_block(h, emb, context, tweaked=tweaks.at("middle", 0, x))
-        if control.middle is not None:
-            h = h + control.middle.to(h)
+        h = _plus(h, (control.middle,), 0)
         for i, block in enumerate(self.output_blocks):
             skip = skips.pop()
             for join in tweaks.outputs:
@@ -350,5 +349,6 @@ def _block(config: UNetConfig, channels: int, out: int, level: int) -> Block:
 
 
 def _plus(x: Tensor, residuals: tuple[Tensor | None, ...], i: int) -> Tensor:
+    """Adds a residual, if there is one of this size: where a patch shrinks x there is none, as in ComfyUI."""
     residual = residuals[i] if i < len(residuals) else None
-    return x if residual is None else x + residual.to(x)
+    return x if residual is None or residual.shape[-2:] != x.shape[-2:] else x + residual.to(x)

@@ -243,3 +243,16 @@ def test_words_are_all_found_and_the_title_that_has_them_comes_first(address, wi
         "ksamp": "KSampler",
     }
     assert dict(zip(wanted, page.evaluate(first, list(wanted)), strict=True)) == wanted
+
+
+def test_a_model_is_used_by_the_loader_that_makes_most_of_it(address, window):
+    page = window(address).empty()
+    page.get_by_role("button", name="Models", exact=True).click()
+    added = {}
+    for kind in ("loras", "controlnet", "upscale_models"):
+        page.get_by_label("Kind").select_option(kind)
+        page.locator(".model").first.get_by_role("button", name="Use").click()
+        added[kind] = page.locator(".react-flow__node.selected .node").get_attribute("aria-label")
+    assert added == {
+        "loras": "Load LoRA", "controlnet": "Load ControlNet Model", "upscale_models": "Load Upscale Model",
+    }  # fmt: skip

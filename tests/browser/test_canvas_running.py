@@ -405,17 +405,20 @@ def test_what_a_run_tells_adds_up(address, window):
       const again = { run: "b", status: "running", nodes: begun(saved) };
       const replaced = ["b.png", "c.png"].reduce(save, again);
       const names = (view) => view.nodes["2"].files.map(({ filename }) => filename);
-      const run = { id: "b", status: "running", nodes: [{ node: "2", state: "running" }], files: [], error: null };
-      const read = viewOf(run, (id) => id, saved.nodes);
+      const inner = { node: "2/1", state: "running", notes: ["So.", "And so."] };
+      const nodes = [{ node: "2", state: "running", notes: ["So."] }, { node: "3", state: "ran" }, inner];
+      const run = { id: "b", status: "running", nodes, files: [], error: null };
+      const read = viewOf(run, (id) => id[0], saved.nodes);
       return {
         states: Object.values(going.nodes).map(({ state }) => state), tier: going.nodes["1"].tier, part,
         retried: [retried.status, retried.nodes["2"].state], kept: names(again), replaced: names(replaced),
-        read: [read.nodes["2"].state, names(read)],
+        read: [read.nodes["2"].state, names(read)], notes: [read.nodes["2"].notes, read.nodes["3"].notes],
       };
     }""")
     assert views == {
         "states": ["cached", "running"], "tier": "disk", "part": 0.375, "retried": ["queued", "waiting"],
         "kept": ["a.png"], "replaced": ["b.png", "c.png"], "read": ["running", ["a.png"]],
+        "notes": [["So.", "And so."], []],
     }  # fmt: skip
 
 

@@ -149,6 +149,7 @@ def test_the_second_pass_enlarges_the_picture_with_a_model_and_to_the_size_told(
         ("Sampler: Restart", "", "The sampler 'Restart' has no like here; euler is taken."),
         ("Sampler: Euler, Schedule type: Turbo", "", "The schedule 'Turbo' has no like here; normal is taken."),
         ("Denoising strength: 0.4", "", "made from another picture, with denoising strength 0.4: wire LoadImage"),
+        ("Denoising strength: 0, First pass size: 0x0", "", "is not carried over: it was drawn smaller first; wire"),
         ("ControlNet 0: \"Module: canny, Weight: 1\"", "", "'ControlNet 0: Module: canny, Weight: 1' is not"),
         ("ENSD: 31337", "", "'ENSD: 31337' is not carried over: it gives ancestral samplers other noise."),
         ("Face restoration: CodeFormer", "", "'Face restoration: CodeFormer' is not carried over."),
@@ -173,6 +174,12 @@ def test_a_size_that_8_does_not_divide_and_one_that_is_missing_are_told() -> Non
     document, told = from_infotext("a\nSteps: 1, Size: 515x512, Model: dreamy_8", known)
     assert document["nodes"]["5"]["inputs"]["width"] == 512 and "Size 515x512 becomes 512x512, which 8 divides." in told
     assert "The size is not told; 512x512 is taken." in from_infotext("a\nSteps: 1, Model: dreamy_8", known)[1]
+
+
+@pytest.mark.parametrize("seed", [0, 2**53 + 1, 2**64 - 1])
+def test_a_seed_keeps_all_its_digits(seed: int) -> None:
+    document, _ = from_infotext(f"a cat\nSteps: 20, Seed: {seed}, Size: 512x512", known)
+    assert document["nodes"]["3"]["inputs"]["seed"] == seed
 
 
 def test_noise_of_the_graphics_card_is_told_in_a_note_on_the_canvas() -> None:

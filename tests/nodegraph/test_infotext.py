@@ -66,6 +66,25 @@ def test_networks_keep_their_order_and_what_is_no_tag_stays() -> None:
     assert (text, [item.name for item in networks]) == ("1 < 2 > 0, <3", ["b", "a"])
 
 
+@pytest.mark.parametrize(
+    ("prompt", "last"),
+    [
+        ("<a:" * 300_000, "7"),
+        ("<lora:a:" + "1" * 10**6 + "x>", "7"),
+        ("x " * 500_000, "7"),
+        ("a", "1" * 10**6 + "x"),
+        ("a", "7, a" + " " * 10**6 + "b"),
+        ("<lora:a:1>" * 30_000, "7"),
+        ("a", "[" * 10**6),
+        ("a", "1e308"),
+    ],
+)
+def test_a_text_of_a_megabyte_is_read_as_fast_as_any(prompt: str, last: str) -> None:
+    """Where reading takes the square of the length this does not end."""
+    text = f"{prompt}\nSteps: 20, Seed: 1, Hires upscaler: Latent, Hires upscale: {last}"
+    Workflow.of(from_infotext(text, lambda kind: ["x.pt"])[0])
+
+
 def test_names_of_embeddings_are_marked_where_they_stand_alone() -> None:
     names = ["EasyNegative", "bad-hands-5", "bad"]
     text = "(easynegative:1.2), a,bad-hands-5 x-bad bad_thing badly, [cat:bad:3]. EASYNEGATIVE. embedding:bad"

@@ -97,7 +97,7 @@ function Missing() {
 }
 
 /**
- * Sets a model in the selected node that takes its kind, else adds a loader with it.
+ * Sets a model in the selected node that takes its kind, else adds the loader that makes most of it and asks least.
  * @param {App} app
  * @param {string} kind
  * @param {string} name
@@ -111,7 +111,8 @@ function use(app, kind, name) {
     editor.edit(`Use ${name}`, (doc) => setValue(doc, chosen, input, name));
     return app.announce(`${name} is set.`);
   }
-  const loader = [...app.specs.nodes.values()].filter(inputOf).sort((one, other) => one.inputs.length - other.inputs.length)[0];
+  const loader = [...app.specs.nodes.values()].filter((spec) => inputOf(spec) && !spec.name.startsWith("workflow:"))
+    .sort((one, other) => other.outputs.length - one.outputs.length || one.inputs.length - other.inputs.length)[0];
   if (!loader) return app.toast(`No node type loads ${kind}.`);
   const { x, y } = view.middle();
   let id = "";

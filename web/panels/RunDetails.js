@@ -47,7 +47,7 @@ function Whole({ run, onClose }) {
       <tbody>${run.nodes.map((/** @type {any} */ node) => html`<tr key=${node.node} class=${`is-${node.state}`}>
         <th scope="row">${nodeTitle(app, run, node.node, node.class_type)}</th>
         <td>${node.state === "cached" ? (node.tier === "disk" ? "from disk" : "cached") : node.state}</td><td>${withTitles(app, run, node.why ?? "")}
-          ${node.notes.map((/** @type {string} */ note) => html`<p key=${note} class="quiet">${withTitles(app, run, note)}</p>`)}</td>
+          ${(node.notes ?? []).map((/** @type {string} */ note) => html`<p key=${note} class="quiet">${withTitles(app, run, note)}</p>`)}</td>
         <td>${node.state === "ran" ? duration(node.seconds) : ""}</td><td>${node.bytes ? size(node.bytes) : ""}</td>
       </tr>`)}</tbody>
     </table>`}

@@ -86,7 +86,7 @@ export function viewOf(run, shown, before = {}) {
   for (const item of run.nodes) {
     const id = shown(item.node);
     if (id === null) continue;
-    notes[id] = item.notes.reduce(withNew, notes[id] ?? []);
+    notes[id] = (item.notes ?? []).reduce(withNew, notes[id] ?? []);
     const { state, why, tier, seconds, bytes } = item;
     const { preview, files, texts } = nodes[id] ?? {};
     const kept = isOver ? { files: [], texts: textsOf(run, item.node) } : { files, texts, isOld: true };

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from nodes.diffusion.canny import canny
+from nodes.diffusion.canny import canny, connected
 
 
 def step(height=12, width=16, at=8, value=1.0):
@@ -42,6 +42,18 @@ def test_a_weak_edge_counts_where_it_joins_a_strong_one():
     strong_alone = canny(image * ramp, 1.0 - 1e-6, 1.0)[0, 0].any(1)
     assert strong_alone.any() and edges.sum() > strong_alone.sum()
     assert not canny(image * 0.2, 0.3, 1.0).any()
+
+
+def test_an_edge_is_followed_however_far_it_winds():
+    weak = torch.zeros(2, 1, 1000, 1000, dtype=torch.bool)
+    weak[..., ::4, :] = True
+    weak[..., 1::8, -1] = weak[..., 2::8, -1] = weak[..., 3::8, -1] = True
+    weak[..., 5::8, 0] = weak[..., 6::8, 0] = weak[..., 7::8, 0] = True
+    strong = torch.zeros_like(weak)
+    strong[1, 0, 0, 0] = True
+    expected = weak.float()
+    expected[0] = 0
+    assert torch.equal(connected(strong, weak), expected)
 
 
 def test_thresholds_in_the_wrong_order_are_refused():

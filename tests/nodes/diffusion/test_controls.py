@@ -87,6 +87,14 @@ def test_a_hint_is_cut_in_the_middle_and_its_pixels_repeated() -> None:
     assert echo.calls[0]["hint"][0, 0, 0].tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
 
 
+def test_a_hint_reaches_the_net_the_same_however_it_lies_in_memory() -> None:
+    found, echo = controls()
+    uses = [use(hint=HINT), use(hint=HINT.movedim(-1, 1).contiguous().movedim(1, -1))]
+    found.control(uses, torch.zeros(1, 4, 8, 8), torch.tensor(3.0), CONTEXT, None)
+    one, other = (call["hint"] for call in echo.calls)
+    assert torch.equal(one, other) and one.stride() == other.stride()
+
+
 def test_a_grey_hint_is_repeated_and_a_net_of_one_channel_sees_grey() -> None:
     found, echo = controls()
     grey = replace(NET, config=replace(NET.config, hint_channels=1), digest="grey")

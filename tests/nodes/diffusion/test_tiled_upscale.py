@@ -144,6 +144,10 @@ def test_bands_are_drawn_as_long_as_the_picture() -> None:
     assert _crop(down, 192, 256, is_uniform=True) == (Region(0, 40, 192, 48), (192, 48))
 
 
+def test_bands_without_a_width_are_none() -> None:
+    assert seam_jobs(128, 128, (64, 64), "Band Pass", band=0, padding=16, blur=8) == []
+
+
 def test_sizes_are_rounded_to_cells_of_the_latent() -> None:
     assert [rounded(size) for size in (1, 100.0, 124, 156.25)] == [8, 96, 128, 160]
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -168,11 +169,8 @@ def test_other_further_channels_are_refused(channels: int) -> None:
 
 def small_unet() -> tuple[UNet, Tensor, Tensor, Tensor]:
     torch.manual_seed(0)
-    theirs = peer(SMALL["sd1"])
-    shapes = {
-        ours: tuple(theirs.state_dict()[source.name].shape)
-        for ours, source in unet_sources(theirs.state_dict()).items()
-    }
+    theirs = peer(SMALL["sd1"]).state_dict()
+    shapes = {ours: tuple(theirs[source.name].shape) for ours, source in unet_sources(theirs).items()}
     unet = UNet(unet_config(shapes, "sd1", {"num_heads": 4, "norm_groups": 8}, "small")).eval().requires_grad_(False)
     return unet, torch.randn(1, 4, 9, 13), torch.tensor([500.0]), torch.randn(1, 7, 12)
 
@@ -215,6 +213,21 @@ def test_zero_control_changes_nothing_and_each_residual_counts() -> None:
     assert not torch.equal(unet(x, timesteps, context, control=Control(middle=zeros[-1] + 1)), plain)
 
 
+def test_a_residual_that_does_not_fit_what_a_patch_shrank_is_left_out() -> None:
+    unet, x, timesteps, context = small_unet()
+    shrunk = Tweaks(
+        skipped=(lambda h, i, _: F.avg_pool2d(h, 2) if i == 0 else h,),
+        outputs=(lambda h, skip: (F.interpolate(h, size=skip.shape[-2:]), skip),),
+    )
+    plain = unet(x, timesteps, context, tweaks=shrunk)
+    first = torch.ones(1, 1, *x.shape[-2:])
+    for control in (Control(output=(None, first)), Control(input=(None, first)), Control(middle=first)):
+        assert torch.equal(unet(x, timesteps, context, control=control, tweaks=shrunk), plain)
+    fits = torch.ones(1, 1, *(side // 2 for side in x.shape[-2:]))
+    changed = unet(x, timesteps, context, control=Control(output=(None, fits)), tweaks=shrunk)
+    assert not torch.equal(changed, plain)
+
+
 def test_a_missing_vector_is_named() -> None:
     theirs = peer(SMALL["sdxl"]).state_dict()
     shapes = {ours: tuple(theirs[source.name].shape) for ours, source in unet_sources(theirs).items()}
@@ -227,8 +240,8 @@ def test_every_layer_of_its_blocks_has_diffusers_name() -> None:
     """The names by which LoRA files know them."""
     for settings in SMALL.values():
         theirs = peer(settings)
-        shapes = {ours: tuple(theirs.state_dict()[source.name].shape)
-                  for ours, source in unet_sources(theirs.state_dict()).items()}  # fmt: skip
+        state = theirs.state_dict()
+        shapes = {ours: tuple(state[source.name].shape) for ours, source in unet_sources(state).items()}
         config = unet_config(shapes, unet_family(shapes), {"num_heads": 4, "norm_groups": 8}, "peer")
         layers = {name: module for name, module in UNet(config).named_modules()
                   if isinstance(module, (torch.nn.Linear, torch.nn.Conv2d))}  # fmt: skip
