@@ -44,7 +44,7 @@ UPSCALE_MODELS: Mapping[str, str] = {
 
 QUIET = frozenset({
     "model hash", "vae hash", "lora hashes", "hashes", "version", "app", "batch size", "batch pos", "created date",
-    "civitai metadata", "first pass size", "user", "operations", "parser", "backend",
+    "civitai metadata", "user", "operations", "parser", "backend",
 })  # fmt: skip
 """Fields that change nothing of a picture."""
 
@@ -54,6 +54,7 @@ HINTS: Mapping[str, str] = {
     "refiner": "wire two KSamplerAdvanced, the second with the refiner",
     "ensd": "it gives ancestral samplers other noise", "eta": "it changes the noise of ancestral samplers",
     "variation": "it mixes the noise of two seeds", "token merging": "wire TomePatchModel", "freeu": "wire FreeU_V2",
+    "cfg rescale": "wire RescaleCFG", "first pass": "it was drawn smaller first; wire LatentUpscale and KSampler",
     "hypertile": "wire HyperTile", "hires checkpoint": "wire another CheckpointLoaderSimple to the second pass",
     "mask": "it was inpainted: wire LoadImage and VAEEncodeForInpaint", "tiling": "the picture's edges meet there",
 }  # fmt: skip

@@ -110,6 +110,15 @@ class Interrupted(BaseException):
     """The run was cancelled. A BaseException, so that a node's `except Exception` cannot swallow it."""
 
 
+_SHOWN = 3
+
+
+def some_of(names: Sequence[str]) -> str:
+    """The first three of some names, and how many more there are: `a, b, c and 2 more`."""
+    rest = len(names) - _SHOWN
+    return ", ".join(names[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
+
+
 def nearest(word: str, choices: Iterable[str]) -> str | None:
     """The choice most like `word`, or None when nothing is close. Case and separators count little."""
     options = [choice for choice in choices if choice]

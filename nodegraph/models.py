@@ -1,7 +1,7 @@
 """Loaded weights: one copy per fingerprint, device and dtype, held as tenants of the device's ledger.
 
 Variants of one model, such as the same UNet with LoRAs of other strengths, share the tensors that are alike in them.
-Each byte is counted for the variant that was loaded first of those that hold it.
+Each byte is counted once, for the variant used longest ago of those that hold it when one comes or goes.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
+from weakref import WeakValueDictionary
 
 from nodegraph.devices import Device, DType
 from nodegraph.memory import Ledger
@@ -74,7 +75,7 @@ class LoadedModel:
     Attributes:
         kin: equal for variants of one model in one dtype.
         storages: bytes by address of what its tensors are in.
-        nbytes: of those that no variant loaded earlier holds.
+        nbytes: of those that are counted for it and for no other variant.
     """
 
     __slots__ = ("__weakref__", "_models", "key", "kin", "module", "nbytes", "pins", "score", "seconds", "storages")
@@ -105,7 +106,7 @@ class Models:
     def __init__(self, device: Device, dtype: DType, ledger: Callable[[], Ledger], lock: threading.RLock) -> None:
         self._device, self._dtype, self._find_ledger, self._lock = device, dtype, ledger, lock
         self._loaded: dict[tuple[str, str], LoadedModel] = {}
-        self._loading: dict[tuple[str, str], threading.Lock] = {}
+        self._loading: WeakValueDictionary[tuple[str, str], threading.Lock] = WeakValueDictionary()
         self.loads = 0
         self._small_in_use = 0  # small models lent at the moment, perhaps to several threads
         self._threads_before = 1
@@ -155,7 +156,7 @@ class Models:
     @contextmanager
     def _threads(self, entry: LoadedModel) -> Generator[None, None, None]:
         """One thread for a small model on the CPU; its short operations would only wait for each other."""
-        if self._device.kind != "cpu" or entry.nbytes > SMALL_BYTES:
+        if self._device.kind != "cpu" or sum(entry.storages.values()) > SMALL_BYTES:
             yield
             return
         import torch

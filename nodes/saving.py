@@ -13,7 +13,7 @@ from nodegraph.context import Context
 from nodegraph.spec import node
 from nodegraph.types import Choices
 from nodes.diffusion.architecture import FAMILY_NAMES
-from nodes.diffusion.checkpoints import Part
+from nodes.diffusion.checkpoints import CLIPS, UNET, VAE, Part
 from nodes.types import Clip, Model, ModelValue, Vae, VaeValue
 
 if TYPE_CHECKING:
@@ -36,9 +36,8 @@ def save_checkpoint(
         filename_prefix: Start of the file name in the output folder, with folders before it; %year% and so on are
             filled in.
     """
-    from nodes.diffusion.saving import CLIPS, UNET, VAE
-
-    prefixes = {part: CLIPS.get((model.unet.family, part.role)) for part in clip.encoders}
+    starts = {(family, role): prefix for prefix, role, family in CLIPS}
+    prefixes = {part: starts.get((model.unet.family, part.role)) for part in clip.encoders}
     if stranger := next((part for part, prefix in prefixes.items() if prefix is None), None):
         family = FAMILY_NAMES[model.unet.family]
         raise ValueError(f"clip has {stranger.role}, which a checkpoint of {family} has not; wire its own")
@@ -54,8 +53,6 @@ def save_model(*, ctx: Context, model: Model, filename_prefix: str = "diffusion_
         model: The UNet.
         filename_prefix: Start of the file name in the output folder, with folders before it.
     """
-    from nodes.diffusion.saving import UNET
-
     _save(ctx, filename_prefix, [(model.unet, UNET)], model)
 
 

@@ -39,15 +39,16 @@ Role = Literal["unet", "vae", "clip_l", "clip_h", "clip_g"]
 Layout = Literal["original", "diffusers", "ema"]  # the last: original, with averages of the UNet's weights beside it
 C = TypeVar("C", bound=UNetConfig | VaeConfig | ClipConfig)
 
-_UNET, _VAE = "model.diffusion_model.", "first_stage_model."
+UNET, VAE = "model.diffusion_model.", "first_stage_model."
 _EMA = "model_ema.diffusion_modelinput_blocks00weight"
-_CLIPS: tuple[tuple[str, Role, Family], ...] = (  # prefix, role, the family that has it there; the last match decides
+CLIPS: tuple[tuple[str, Role, Family], ...] = (
     ("cond_stage_model.transformer.", "clip_l", "sd1"),
     ("cond_stage_model.model.", "clip_h", "sd2"),
     ("conditioner.embedders.0.model.", "clip_g", "sdxl_refiner"),
     ("conditioner.embedders.0.transformer.", "clip_l", "sdxl"),
     ("conditioner.embedders.1.model.", "clip_g", "sdxl"),
 )
+"""What the names of a text encoder begin with, its role, and the family that has it there; the last match decides."""
 _NAMES: Mapping[Role, str] = {"unet": "UNet", "vae": "VAE", "clip_l": "text encoder (CLIP-L)",
                               "clip_h": "text encoder (OpenCLIP-H)", "clip_g": "text encoder (OpenCLIP-G)"}  # fmt: skip
 _SD2_V_STD = 0.09  # SD2 files do not say what they predict; of 4 channels this norm's spread tells (as in ComfyUI)
@@ -135,17 +136,17 @@ def read_checkpoint(path: str | Path, digest: str) -> Checkpoint:
         return _read_folder(path, digest)
     header = read_header(path)
     refuse_foreign(path.name, header.tensors, "a checkpoint")
-    if _UNET + "input_blocks.0.0.weight" not in header.tensors:
+    if UNET + "input_blocks.0.0.weight" not in header.tensors:
         raise name_kind(path.name, header.tensors, "a checkpoint")
-    clips = [row for row in _CLIPS if any(name.startswith(row[0]) for name in header.tensors)]
+    clips = [row for row in CLIPS if any(name.startswith(row[0]) for name in header.tensors)]
     family: Family | None = clips[-1][2] if clips else None
-    if family and ("xl" in family) != (_UNET + "label_emb.0.0.weight" in header.tensors):
+    if family and ("xl" in family) != (UNET + "label_emb.0.0.weight" in header.tensors):
         raise FileProblem(
             f"{path.name}: its text encoder is one of {family} and its UNet is not, which is not supported"
         )
     unet = read_unet(path, digest, family, header)
     clip = tuple(read_clip(path, digest, role, unet.family, prefix, header) for prefix, role, _ in clips)
-    has_vae = any(name.startswith(_VAE) for name in header.tensors)
+    has_vae = any(name.startswith(VAE) for name in header.tensors)
     return Checkpoint(unet.family, unet, clip, read_vae(path, digest, unet.family, header) if has_vae else None)
 
 
@@ -160,8 +161,8 @@ def read_unet(
     path = Path(path)
     header = header or read_header(path)
     refuse_foreign(path.name, header.tensors, "a UNet")
-    is_averaged = _EMA in header.tensors and _UNET + "input_blocks.0.0.weight" in header.tensors
-    prefix = _UNET if not is_averaged and any(name.startswith(_UNET) for name in header.tensors) else ""
+    is_averaged = _EMA in header.tensors and UNET + "input_blocks.0.0.weight" in header.tensors
+    prefix = UNET if not is_averaged and any(name.startswith(UNET) for name in header.tensors) else ""
     entries = _under(header.tensors, prefix)
     is_converted = "down_blocks.0.resnets.0.conv1.weight" in entries
     layout: Layout = "ema" if is_averaged else "diffusers" if is_converted else "original"
@@ -189,7 +190,7 @@ def read_vae(path: str | Path, digest: str, family: Family = "sd1", header: Head
     """
     path = Path(path)
     header = header or read_header(path)
-    prefix = _VAE if any(name.startswith(_VAE) for name in header.tensors) else ""
+    prefix = VAE if any(name.startswith(VAE) for name in header.tensors) else ""
     entries = _under(header.tensors, prefix)
     if "decoder.conv_in.weight" not in entries:
         refuse_foreign(path.name, header.tensors, "a VAE")

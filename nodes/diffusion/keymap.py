@@ -55,6 +55,12 @@ class Source(NamedTuple):
     third: int | None = None
     transposed: bool = False
 
+    def cut(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of ours, when that of the tensor in the file is `shape`."""
+        if self.third is not None and shape:
+            shape = (shape[0] // 3, *shape[1:])
+        return shape[::-1] if self.transposed else shape
+
 
 def unet_sources(names: Iterable[str]) -> dict[str, Source]:
     """Maps our UNet names to those of a diffusers UNet2DConditionModel of any number of levels."""
@@ -182,6 +188,11 @@ def _open_clip_sources(names: set[str]) -> dict[str, Source]:
         elif found and (ours := _OPEN_CLIP_LAYER.get(found[2].rstrip("."))):
             sources[f"text_model.encoder.layers.{found[1]}.{ours}.{found[3]}"] = Source(name)
     return sources
+
+
+def squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of a 1x1 convolution as that of a linear layer, which holds the same numbers."""
+    return shape[:2] if shape[2:] == (1, 1) else shape
 
 
 def _resnets(names: Iterable[str], prefix: str) -> dict[int, int]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from nodegraph.errors import FileProblem
+from nodegraph.errors import FileProblem, some_of
 from nodes.diffusion.architecture import family_name
 from nodes.diffusion.checkpoints import Part, part_entries, sources
 from nodes.diffusion.lora_blocks import Blocks, block_of
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from nodes.diffusion.overlays import Change
-
-_SHOWN = 3  # names listed in a message
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,12 +173,8 @@ def _contents(file: LoraFile) -> _Contents:
 def part_shapes(part: Part[Any]) -> dict[str, tuple[int, ...]]:
     """The shapes of a part's tensors as they stand in its file, by our names."""
     entries = part_entries(part)
-    found: dict[str, tuple[int, ...]] = {}
-    for name, source in sources(part.role, part.layout, entries).items():
-        shape = entries[source.name].shape
-        shape = shape if source.third is None else (shape[0] // 3, *shape[1:])
-        found[name] = shape[::-1] if source.transposed else shape
-    return found
+    found = sources(part.role, part.layout, entries)
+    return {name: source.cut(entries[source.name].shape) for name, source in found.items()}
 
 
 def _misfit(adapter: Adapter, shapes: Mapping[str, tuple[int, ...]], wanted: tuple[int, ...]) -> str:
@@ -190,11 +184,12 @@ def _misfit(adapter: Adapter, shapes: Mapping[str, tuple[int, ...]], wanted: tup
         return "lacks tensors or has some that do not fit each other"
     rows, columns = wanted[0], math.prod(wanted[1:])
     if size[0] == rows and size[1] in (None, columns):
-        lengths = shapes[adapter.names["dora_scale"]] if "dora_scale" in adapter.names else (rows,)
-        sides = (rows, lengths[:1]), (wanted[1] if wanted[1:] else 0, lengths[1:2])  # of its rows, or of its inputs
-        return (
-            "" if any(math.prod(lengths) == n and own == (n,) for n, own in sides) else "has lengths of another layer"
-        )
+        if "dora_scale" not in adapter.names:
+            return ""
+        lengths = shapes[adapter.names["dora_scale"]]
+        sides = zip(wanted[:2] if wanted[1:] else (), (lengths[:1], lengths[1:2]), strict=False)  # rows, or inputs
+        fits = any(math.prod(lengths) == n and own == (n,) for n, own in sides)
+        return "" if fits else "has lengths of another layer"
     made = size[0] if size[1] is None else f"{size[0]} x {size[1]}"
     return f"is for {made}, the model's layer is {rows} x {columns}"
 
@@ -242,12 +237,7 @@ def _report(file: LoraFile, fits: Sequence[Fit], has_text: bool) -> str:
     misfits = list(dict.fromkeys(misfit for found in fits for misfit in found.misfits))
     told: list[str] = []
     if lost:
-        told.append(f"{len(lost)} of {len(names)} tensors of {file.name} match nothing in this model: {_some(lost)}")
+        told.append(f"{len(lost)} of {len(names)} tensors of {file.name} match nothing in this model: {some_of(lost)}")
     if misfits:
-        told.append(f"of {file.name} is left out: {_some(misfits)}")
+        told.append(f"of {file.name} is left out: {some_of(misfits)}")
     return "; ".join(told)
-
-
-def _some(names: Sequence[str]) -> str:
-    rest = len(names) - _SHOWN
-    return ", ".join(names[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")

@@ -79,7 +79,7 @@ def block_of(role: str, name: str) -> str:
 def _pair(word: str) -> Iterator[tuple[str, float]]:
     name, _, number = word.partition(":")
     if not _is_number(number):
-        raise ValueError(f"{word!r} has no number after its colon; expected one such as IN01:0.5")
+        raise ValueError(f"{word!r} is no block with its number; expected one such as IN01:0.5")
     if name in ("MID", "M00", "BASE"):
         blocks = ["BASE" if name == "BASE" else "MID"]
     elif name in ("IN", "OUT"):

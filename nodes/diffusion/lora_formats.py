@@ -26,28 +26,29 @@ def changed(kind: Kind, pieces: Mapping[str, Tensor], strength: float, weight: T
         kind: of the adapter.
         pieces: its tensors, on the device of the weight; `alpha` has one number, and may be elsewhere.
         strength: any number; 1 is as trained.
-        weight: [out, in, ...] float32.
+        weight: [out, in, ...] float32; what is returned may be made in its place.
 
     Returns:
         Float32, the shape of `weight`.
     """
     if kind == "set":  # at any strength
-        return pieces["set_weight"].float().reshape(weight.shape)
+        return weight.copy_(pieces["set_weight"].reshape(weight.shape))
     own = {piece: tensor.float() for piece, tensor in pieces.items()}
     if kind == "diff":
-        return weight + strength * own["diff"].reshape(weight.shape)
+        return weight.add_(own["diff"].reshape(weight.shape), alpha=strength)
     if kind in ("oft", "boft"):
         rotate = rotation if kind == "oft" else butterfly
         delta, scale = rotate(own["oft_blocks"], _alpha(own) or 0.0, own.get("rescale"), strength, weight), 1.0
     elif kind == "lora" and "dora_scale" not in own:
         up, down, scale = _factors(own)
-        return torch.addmm(weight.flatten(1), up, down, alpha=strength * scale).view_as(weight)  # in one pass
+        weight.view(len(weight), -1).addmm_(up, down, alpha=strength * scale)  # in one pass
+        return weight
     else:
         delta, scale = _DELTAS[kind](own, weight)
     delta = delta.reshape(weight.shape)
     if "dora_scale" in own:
         return _decomposed(own["dora_scale"], weight, scale * delta, strength)
-    return weight + (strength * scale) * delta
+    return weight.add_(delta, alpha=strength * scale)
 
 
 def _low_rank(own: Mapping[str, Tensor], _: Tensor) -> Delta:

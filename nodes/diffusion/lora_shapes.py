@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 from nodegraph.errors import FileProblem
 from nodes.diffusion.architecture import FAMILY_NAMES, Family, family_name
-from nodes.diffusion.foreign import name_kind, refuse_foreign
+from nodes.diffusion.foreign import name_kind, refuse_foreign, refuse_quantised
 from nodes.diffusion.headers import PICKLES, Header, read_header, sniff
 from nodes.diffusion.lora_names import Pieces, pieces_of
 
@@ -68,9 +68,11 @@ def adapters_of(pieces: Pieces, shapes: Mapping[str, Shape]) -> dict[str, Adapte
 def extent(adapter: Adapter, shapes: Mapping[str, Shape]) -> tuple[int, int | None] | None:
     """The rows and columns of the weights that an adapter changes, seen as a matrix; a rotation takes any columns.
 
-    None where pieces are missing or do not fit each other.
+    None where pieces are missing, empty, or do not fit each other.
     """
     own = {piece: shapes[name] for piece, name in adapter.names.items()}
+    if math.prod(own.get("alpha", ())) != 1 or not all(map(math.prod, own.values())):
+        return None
     try:
         return _EXTENTS[adapter.kind](own)
     except (KeyError, IndexError, ValueError):
@@ -79,7 +81,7 @@ def extent(adapter: Adapter, shapes: Mapping[str, Shape]) -> tuple[int, int | No
 
 def _lora(s: Mapping[str, Shape]) -> tuple[int, int] | None:
     up, down, mid = s["up"], s["down"], s.get("mid", ())
-    is_chain = math.prod(up[1:]) == (mid or down)[0] and (not mid or mid[1] == down[0])
+    is_chain = bool(up[1:]) and math.prod(up[1:]) == (mid or down)[0] and (not mid or mid[1] == down[0])
     return (up[0], math.prod(down[1:]) * math.prod(mid[2:])) if is_chain else None
 
 
@@ -152,6 +154,7 @@ def read_lora(path: str | Path) -> Header:
             f"{path.name}: is a LoRA of another family (Flux, SD3 or a relative), which is not supported; choose one "
             "of SD1, SD2 or SDXL"
         )
+    refuse_quantised(path.name, header.tensors.values())
     return header
 
 

@@ -9,8 +9,10 @@ from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
+from nodegraph.errors import some_of
 from nodes.diffusion.architecture import family_name
 from nodes.diffusion.checkpoints import Part, lacks
+from nodes.diffusion.keymap import squeezed
 from nodes.diffusion.lora import part_shapes
 
 if TYPE_CHECKING:
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
     from nodes.diffusion.overlays import Change
 
 Shape = tuple[int, ...]
-_SHOWN = 3  # names listed in a message
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,7 @@ class Blend:
 
         def change(name: str, share: Share, fits: bool) -> Change:
             def apply(weight: Tensor) -> Tensor:
-                kept = weight * share.keep
+                kept = weight.mul_(share.keep)
                 return kept.add_((other().tensor(name) * share.add).reshape(kept.shape)) if fits else kept
 
             return apply
@@ -117,15 +118,15 @@ def blended(part: Part[Any], other: Part[Any], shares: tuple[Share, ...]) -> tup
     if 2 * len(lost + odd) > len(ours):
         raise ValueError(
             f"{len(lost + odd)} of {len(ours)} tensors are missing or of other shapes in the second model "
-            f"({_some(lost + odd)}); merge models of one size"
+            f"({some_of(lost + odd)}); merge models of one size"
         )
     told: list[str] = []
     if lost:
-        told.append(f"tensors that the second model lacks stay as they are: {_some(lost)}")
+        told.append(f"tensors that the second model lacks stay as they are: {some_of(lost)}")
     if odd:
         shapes = [f"{name} {list(ours[name])}, there {list(theirs[name])}" for name in odd]
         told.append("tensors of another shape in the second model take nothing of it, as in ComfyUI they are only "
-                    f"multiplied by what is kept: {_some(shapes)}")  # fmt: skip
+                    f"multiplied by what is kept: {some_of(shapes)}")  # fmt: skip
     return part.overlaid(Blend(other, shares)), "; ".join(told)
 
 
@@ -141,18 +142,9 @@ def _shapes_of_file(part: Part[Any]) -> Mapping[str, Shape]:
 
 def _is_alike(ours: Shape, theirs: Shape | None) -> bool:
     """A linear layer and a 1x1 convolution hold the same numbers."""
-    return theirs is not None and _squeezed(ours) == _squeezed(theirs)
-
-
-def _squeezed(shape: Shape) -> Shape:
-    return shape[:2] if shape[2:] == (1, 1) else shape
+    return theirs is not None and squeezed(ours) == squeezed(theirs)
 
 
 def _kind(part: Part[Any]) -> str:
     width = part.config.context_dim if part.role == "unet" else None
     return f"a {part.role} of {family_name(part.family, width)}"
-
-
-def _some(names: list[str]) -> str:
-    rest = len(names) - _SHOWN
-    return ", ".join(names[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")

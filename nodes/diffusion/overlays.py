@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from nodes.diffusion.checkpoints import Part
 
 Change = Callable[["Tensor"], "Tensor"]
-"""A weight, float32 on the device it is made on, to the weight as it is to be: of the same shape, not in place."""
+"""A weight, float32 on the device it is made on, to the weight as it is to be, of the same shape. It may be made in
+the place of the one given, which nothing else holds."""
 
 
 class Overlay(Protocol):

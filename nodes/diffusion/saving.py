@@ -11,19 +11,9 @@ import torch
 from torch import Tensor
 
 from nodes.diffusion.architecture import ClipConfig, Family, UNetConfig, VaeConfig
-from nodes.diffusion.checkpoints import Part, Role
+from nodes.diffusion.checkpoints import Part
 from nodes.diffusion.keymap import Source, clip_sources
 from nodes.diffusion.weights import DTYPES, Recipe
-
-UNET, VAE = "model.diffusion_model.", "first_stage_model."
-CLIPS: Mapping[tuple[Family, Role], str] = {
-    ("sd1", "clip_l"): "cond_stage_model.transformer.",
-    ("sd2", "clip_h"): "cond_stage_model.model.",
-    ("sdxl_refiner", "clip_g"): "conditioner.embedders.0.model.",
-    ("sdxl", "clip_l"): "conditioner.embedders.0.transformer.",
-    ("sdxl", "clip_g"): "conditioner.embedders.1.model.",
-}
-"""What the names of a text encoder begin with in a checkpoint."""
 
 _CODES = {dtype: code for code, dtype in DTYPES.items()}
 _ARCHITECTURES: Mapping[Family, str] = {

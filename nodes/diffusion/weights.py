@@ -14,12 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nodegraph.errors import FileProblem
+from nodegraph.errors import FileProblem, some_of
 from nodes.diffusion import checkpoints
 from nodes.diffusion.architecture import ClipConfig, UNetConfig, VaeConfig
 from nodes.diffusion.headers import PICKLES, TensorEntry
 from nodes.diffusion.inert import STAND_INS
-from nodes.diffusion.keymap import Source
+from nodes.diffusion.keymap import Source, squeezed
 from nodes.diffusion.overlays import Change
 
 DTYPES = {
@@ -27,7 +27,6 @@ DTYPES = {
     "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
 }  # fmt: skip
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
-_SHOWN = 3  # names listed in a message
 _ALLOWING = threading.Lock()  # what torch allows in a pickle is one set for all threads
 
 
@@ -116,14 +115,16 @@ class Recipe:
         """In which a tensor is stored."""
         return DTYPES[self._entries[self._sources[name].name].dtype]
 
-    def stored(self, name: str, dtype: torch.dtype) -> Tensor:
-        """A tensor as it is in the file, on the device in `dtype`."""
+    def stored(self, name: str, dtype: torch.dtype, *, is_own: bool = False) -> Tensor:
+        """A tensor as it is in the file, on the device in `dtype`; with `is_own` never the mapped file itself."""
         source = self._sources[name]
         entry = self._entries[source.name]
         reader = self._readers[entry.path]
         found = reader.tensor(self._part.prefix + source.name, entry, source.third)
         found = (found.t() if source.transposed else found).reshape(self._shapes[name])
         converted = found.to(self._device).to(dtype)
+        if is_own and converted is found:
+            converted = found.clone()
         if converted is not found:
             reader.drop(entry)
         return converted
@@ -136,9 +137,9 @@ class Recipe:
             loaded: the file's tensor where it is on the device already; taken if it lost nothing on the way there.
         """
         if loaded is not None and torch.promote_types(loaded.dtype, self.dtype(name)) == loaded.dtype:
-            weight = loaded.float()
+            weight = loaded.to(torch.float32, copy=True)
         else:
-            weight = self.stored(name, torch.float32)
+            weight = self.stored(name, torch.float32, is_own=bool(self.key(name)))  # overlays work in its place
         for number, overlay in enumerate(self._part.overlays):
             if name not in self._keys[number]:
                 continue
@@ -298,29 +299,13 @@ def _compare(
     missing = [name for name in wanted if name not in sources]
     if missing:
         raise FileProblem(
-            f"{where}: lacks {_some(missing)}; it is incomplete or of an architecture that is not supported"
+            f"{where}: lacks {some_of(missing)}; it is incomplete or of an architecture that is not supported"
         )
     odd: list[str] = []
     for name, shape in wanted.items():
         source = sources[name]
-        found = _cut_shape(entries[source.name].shape, source)
-        # a linear layer and a 1x1 convolution hold the same numbers
-        if _squeezed(found) != _squeezed(tuple(shape)):
+        found = source.cut(entries[source.name].shape)
+        if squeezed(found) != squeezed(tuple(shape)):
             odd.append(f"{source.name} is {list(found)}, not {list(shape)}")
     if odd:
-        raise FileProblem(f"{where}: has tensors of other shapes than its architecture: {_some(odd)}")
-
-
-def _cut_shape(shape: tuple[int, ...], source: Source) -> tuple[int, ...]:
-    if source.third is not None:
-        shape = (shape[0] // 3, *shape[1:]) if shape else shape
-    return shape[::-1] if source.transposed else shape
-
-
-def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
-    return shape[:2] if shape[2:] == (1, 1) else shape
-
-
-def _some(names: list[str]) -> str:
-    rest = len(names) - _SHOWN
-    return ", ".join(names[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
+        raise FileProblem(f"{where}: has tensors of other shapes than its architecture: {some_of(odd)}")

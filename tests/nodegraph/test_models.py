@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from typing import Any
 
@@ -171,6 +172,14 @@ def test_a_small_model_on_the_cpu_gets_one_thread_for_as_long_as_it_is_used(monk
         torch.set_num_threads(before)
 
 
+def test_a_variant_is_as_large_as_all_it_computes_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nodegraph.models.SMALL_BYTES", 60 * 4)
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: pytest.fail("it is not small"))
+    made, _ = models()
+    with made.use(Variant("plain")), made.use(Variant("changed")):
+        assert [entry.nbytes for entry in made.loaded.values()] == [100 * 4, 40 * 4]
+
+
 def test_small_models_lent_at_once_leave_the_threads_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
     threads = [4]
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads[-1])
@@ -232,3 +241,5 @@ def test_of_many_variants_the_last_two_stay_and_those_in_use() -> None:
     with made.use(Variant("c")), made.use(Variant("d")):
         pass
     assert [key[0] for key in made.loaded] == ["c", "d"]
+    gc.collect()
+    assert len(made._loading) == 0  # pyright: ignore[reportPrivateUsage]  # what a slider went through leaves nothing

@@ -152,9 +152,9 @@ def test_a_file_of_differences_is_added_to_the_weights_of_its_model(tmp_path: Pa
     assert found.kind == "difference"
     with pytest.raises(FileProblem, match=r"diff.safetensors: holds differences .* load it with DiffControlNetLoader"):
         found.load("cpu", torch.float32)
-    net = replace(found, unet=part).load("cpu", torch.float32)
+    net = replace(found, unet=part).load("cpu", torch.float32).state_dict()
     for name, value in dense.state_dict().items():
-        torch.testing.assert_close(net.state_dict()[name], value)
+        torch.testing.assert_close(net[name], value)
 
 
 def control_lora(dense: ControlNet, rank: int = 3) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

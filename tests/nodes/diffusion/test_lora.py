@@ -333,6 +333,11 @@ def test_lengths_of_another_layer_are_left_out_and_those_of_a_convolution_fit_a_
         assert torch.allclose(output(laid), output(part, whole | {f"{OURS[layer]}.weight": scaled}), atol=1e-4)
     _, told = overlaid(saved(tmp_path, tensors | {f"{layer}.dora_scale": noise(1, 20)}, "odd"), [(part, 1.0)])
     assert told == f"of odd.safetensors is left out: {layer} has lengths of another layer"
+    norm = {"up.weight": noise(16, 2), "down.weight": noise(2, 1)}
+    norm = {f"lora_unet_conv_norm_out.lora_{name}": tensor for name, tensor in norm.items()}
+    norm["lora_unet_conv_norm_out.dora_scale"] = noise(16, 1)
+    _, told = overlaid(saved(tmp_path, tensors | norm, "norm"), [(part, 1.0)])
+    assert told == "of norm.safetensors is left out: lora_unet_conv_norm_out has lengths of another layer"
 
 
 def test_a_lora_of_another_model_is_refused(tmp_path: Path) -> None:

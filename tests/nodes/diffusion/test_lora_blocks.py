@@ -52,7 +52,8 @@ def test_presets_are_ranges_of_blocks() -> None:
     ("text", "problem"),
     [
         ("1,0,1", "3 numbers are given; expected 12"),
-        ("IN1:x", "'IN1:X' has no number after its colon"),
+        ("IN1:x", "'IN1:X' is no block with its number"),
+        ("IN1:1, 0.5", "'0.5' is no block with its number"),
         ("IN12:1", "'IN12' is no block"),
         ("OUT05-03:1", "'OUT05-03' is no block or range"),
         ("INMID:1", "'INMID' is no block"),

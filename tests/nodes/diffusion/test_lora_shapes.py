@@ -63,6 +63,15 @@ def test_a_family_is_told_only_where_nothing_speaks_against_it(tmp_path: Path) -
     assert lora_family(str(narrow), "") == "SD1 with prompts of 64 features"
 
 
+def test_numbers_that_are_no_floats_are_refused(tmp_path: Path) -> None:
+    for dtype, name in ((torch.float8_e4m3fn, "F8_E4M3"), (torch.int8, "I8")):
+        tensors = {tensor: torch.zeros(shape).to(dtype) for tensor, shape in lora(768).items()}
+        save_file(tensors, tmp_path / "a.safetensors")
+        assert lora_problems(tmp_path / "a.safetensors") == [
+            f"a.safetensors: its weights are stored as {name}, which is not supported; use an fp16 version"
+        ]
+
+
 def test_the_starters_lora_is_of_the_starters_family() -> None:
     family = lora_family(str(OUTLINED), "")
     assert family is not None
@@ -109,7 +118,10 @@ def test_pieces_that_are_missing_or_do_not_fit_have_no_extent() -> None:
     assert size("lora", up=(8, 2), down=(3, 4)) is None
     assert size("loha", hada_w1_a=(8, 2), hada_w1_b=(2, 4)) is None
     assert size("glora", a1=(4, 2), a2=(3, 4), b1=(8, 5), b2=(6, 4)) is None
-    assert size("lora", up=(8, 2), down=()) is None
+    assert size("lora", up=(8, 2), down=()) is size("lora", up=(8,), down=(1, 4)) is None
+    assert size("lora", up=(8, 0), down=(0, 4), alpha=()) is None  # a rank of 0 has no scale
+    assert size("lora", up=(8, 2), down=(2, 4), alpha=(2,)) is None
+    assert size("lora", up=(8, 2), down=(2, 4), alpha=(1,)) == (8, 4)
     assert size("loha", **{f"hada_w{n}_{side}": shape for n in (1, 2) for side, shape in
                            (("a", (8, 2)), ("b", (3, 4)))}) is None  # fmt: skip
     assert size("lokr", lokr_w1=(2, 2), lokr_w2_a=(8, 2), lokr_w2_b=(3, 4)) is None
