@@ -35,6 +35,7 @@ from nodegraph.events import (
 from nodegraph.graph import Gap, Graph, Node, Ref
 from nodegraph.keys import digest
 from nodegraph.modes import Given
+from nodegraph.places import placed
 from nodegraph.plan import Literal, Plan, Planner, numbered
 from nodegraph.previews import Previews
 from nodegraph.scheduler import Scheduler
@@ -202,7 +203,7 @@ class Run(Scheduler):
 
     def _begin(self, task: Task) -> dict[str, Any] | None:
         """The arguments of a task about to run; None when it must wait again as a value was lost."""
-        step = task.step
+        step, places = task.step, self._session.folders.places
         values = dict(step.arguments)
         for name, source, slot in task.sources or ():
             if source is None:
@@ -218,7 +219,7 @@ class Run(Scheduler):
                     task.state = WAITING
                     self._todo.append(task)
                     return None
-            values[name] = outputs[slot]
+            values[name] = placed(outputs[slot], places) if places else outputs[slot]
         task.state = RUNNING
         task.saved, task.notes = None, ()
         reason = self._session.why(self.scope, self._recipes, step)

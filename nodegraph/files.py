@@ -71,6 +71,7 @@ class Folders:
         output: where pictures go.
         workflows: folders searched for workflows by name.
         digest: memo for content digests; by default none.
+        places: where each content was found last, by its digest.
     """
 
     home: Path
@@ -78,6 +79,7 @@ class Folders:
     output: Path
     workflows: tuple[Path, ...] = ()
     digest: Digest = field(default=lambda path, status, compute: compute(), repr=False)
+    places: dict[str, str] = field(default_factory=dict[str, str], repr=False, compare=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     @classmethod
@@ -159,7 +161,9 @@ class Folders:
         path = self.path(kind, name)
         try:
             contents = [self.content(file) for file in self._pair(kind, name) or [path]]
-            return FileRef(name, str(path), "-".join(contents))
+            digest = "-".join(contents)
+            self.places[digest] = str(path)
+            return FileRef(name, str(path), digest)
         except OSError as error:
             raise FileProblem(f"{name!r} cannot be read: {error.strerror or error}") from error
 
