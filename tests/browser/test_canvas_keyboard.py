@@ -7,6 +7,12 @@ from itertools import pairwise
 
 import pytest
 
+_HAS_FOCUS = """(words) => {
+  const node = document.activeElement;
+  const fields = [...node.querySelectorAll("textarea, input")].map((field) => field.value);
+  return node.matches(".react-flow__node") && [node.textContent, ...fields].join(" ").toLowerCase().includes(words);
+}"""
+
 
 @pytest.fixture(scope="module")
 def address(serve):
@@ -27,10 +33,10 @@ def _choose(page, words):
 
 
 def _node(page, words):
-    """Gives the focus to the first node that find finds."""
+    """Gives the focus to the first node that find finds; until then another one may have it."""
     page.keyboard.press("Control+f")
     _choose(page, words)
-    page.wait_for_selector(".react-flow__node:focus")
+    page.wait_for_function(_HAS_FOCUS, arg=words.lower())
 
 
 def _from_port(page, node, port, words):

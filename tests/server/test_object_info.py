@@ -24,7 +24,7 @@ Either = Annotated[object, Port("IMAGE,MASK")]
 FILES = {"checkpoints": ["a.safetensors", "b.ckpt"], "input": ["cat.png"], "output": ["dog.png"]}
 OPTIONAL_IN_COMFYUI = {  # with a widget and a default: a signature cannot tell them from those that are required
     ("DifferentialDiffusion", "strength"), ("RegexReplace", "case_insensitive"), ("RegexReplace", "multiline"),
-    ("RegexReplace", "dotall"), ("RegexReplace", "count"),
+    ("RegexReplace", "dotall"), ("RegexReplace", "count"), ("CLIPLoader", "device"), ("DualCLIPLoader", "device"),
 }  # fmt: skip
 EXCLUDED_BOUNDS = {place for place in EXCEPTIONS if place[2] == "min"} - {("LatentFromBatch", "batch_index", "min")}
 
