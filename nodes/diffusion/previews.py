@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from nodegraph.context import Context
 from nodes.diffusion.checkpoints import Part
+from nodes.diffusion.file_weights import FileWeights
 from nodes.diffusion.taesd import TinyDecoder, read_decoder
 
 if TYPE_CHECKING:
@@ -89,7 +91,7 @@ class Previews:
 
 
 @dataclass(frozen=True, slots=True)
-class TinyPart:
+class TinyPart(FileWeights):
     """The weights of a preview decoder, as the engine loads models."""
 
     file: FileRef
@@ -100,24 +102,14 @@ class TinyPart:
         return f"taesd-{self.file.digest}"
 
     @property
-    def base(self) -> str:
-        """It has no variants."""
-        return self.fingerprint
-
-    @property
+    @override
     def role(self) -> str:
-        """Decides the dtype."""
         return "taesd"
 
     @property
+    @override
     def dtype(self) -> DType:
-        """What it is held in."""
         return "auto"
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the file."""
-        return Path(self.file.path).stat().st_size
 
     def load(self, device: torch.device, dtype: torch.dtype, variants: Sequence[Any] = ()) -> TinyDecoder:
         """Builds the decoder. Raises FileProblem when the file is no such decoder."""

@@ -9,17 +9,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
 
 from nodegraph.errors import FileProblem
+from nodes.diffusion.file_weights import FileWeights
 from nodes.diffusion.weights import read_tensors
 
 if TYPE_CHECKING:
-    from nodegraph.devices import DType
     from nodegraph.types import FileRef
 
 _RENAMES = tuple(
@@ -48,7 +47,7 @@ _PIXELS = 14  # of a patch
 
 
 @dataclass(frozen=True, slots=True)
-class DepthAnythingPart:
+class DepthAnythingPart(FileWeights):
     """The weights of an original file, as the engine loads models.
 
     Attributes:
@@ -62,26 +61,6 @@ class DepthAnythingPart:
     def fingerprint(self) -> str:
         """Equal for equal weights."""
         return f"depth-anything-{self.version}-{self.file.digest}"
-
-    @property
-    def base(self) -> str:
-        """It has no variants."""
-        return self.fingerprint
-
-    @property
-    def role(self) -> str:
-        """What it is."""
-        return "preprocessor"
-
-    @property
-    def dtype(self) -> DType:
-        """What it is held in."""
-        return "fp32"
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the file."""
-        return Path(self.file.path).stat().st_size
 
     def load(self, device: torch.device, dtype: torch.dtype, variants: Sequence[Any] = ()) -> Any:
         """The model, with its preprocessing as `processor`. Raises FileProblem when the file holds another."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,10 +15,10 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from nodegraph.errors import FileProblem
+from nodes.diffusion.file_weights import FileWeights
 from nodes.diffusion.weights import read_tensors
 
 if TYPE_CHECKING:
-    from nodegraph.devices import DType
     from nodegraph.types import FileRef
 
 WHERE = "the file is in https://huggingface.co/lllyasviel/Annotators; put it in the `annotators` folder"
@@ -129,7 +128,7 @@ class _Level(nn.Module):
 
 
 @dataclass(frozen=True, slots=True)
-class LinePart:
+class LinePart(FileWeights):
     """The weights of such a network, as the engine loads models.
 
     Attributes:
@@ -143,26 +142,6 @@ class LinePart:
     def fingerprint(self) -> str:
         """Equal for equal weights."""
         return f"{self.kind}-{self.file.digest}"
-
-    @property
-    def base(self) -> str:
-        """It has no variants."""
-        return self.fingerprint
-
-    @property
-    def role(self) -> str:
-        """What it is."""
-        return "preprocessor"
-
-    @property
-    def dtype(self) -> DType:
-        """What it is held in: it is small, and sums over pictures of 0..255."""
-        return "fp32"
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the file."""
-        return Path(self.file.path).stat().st_size
 
     def load(self, device: torch.device, dtype: torch.dtype, variants: Sequence[Any] = ()) -> nn.Module:
         """Builds the network. Raises FileProblem when the file holds another."""

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nodegraph.errors import FileProblem
+from nodes.diffusion.file_weights import FileWeights
 from nodes.diffusion.headers import read_json
 
 if TYPE_CHECKING:
     import torch
 
-    from nodegraph.devices import DType
     from nodegraph.types import FileRef
 
 _TASKS: Mapping[str, tuple[str, str, str]] = {  # architectures, in words, how to get one
@@ -50,7 +50,7 @@ def check(task: str, file: FileRef) -> list[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class PretrainedPart:
+class PretrainedPart(FileWeights):
     """The weights of a folder, and what they are for."""
 
     task: str
@@ -60,28 +60,6 @@ class PretrainedPart:
     def fingerprint(self) -> str:
         """Equal for equal weights."""
         return f"{self.task}-{self.file.digest}"
-
-    @property
-    def base(self) -> str:
-        """It has no variants."""
-        return self.fingerprint
-
-    @property
-    def role(self) -> str:
-        """What it is."""
-        return "preprocessor"
-
-    @property
-    def dtype(self) -> DType:
-        """What it is held in: not all of these networks are sound in half precision."""
-        return "fp32"
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the weight files; of the safe ones, where both are there."""
-        path = Path(self.file.path)
-        files = [*path.glob("*.safetensors")] or [*path.glob("*.bin")]
-        return sum(file.stat().st_size for file in files)
 
     def load(self, device: torch.device, dtype: torch.dtype, variants: Sequence[Any] = ()) -> Any:
         """The model, with its preprocessing as `processor`. Raises FileProblem when the folder lacks anything."""
