@@ -6,6 +6,7 @@ picture = nodegraph.load("text_to_image")(prompt="a large red sphere", seed=7).i
 
 from __future__ import annotations
 
+import atexit
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
@@ -43,4 +44,6 @@ def load(name: str | Path) -> Function:
 
 @lru_cache(maxsize=1)
 def _session() -> Session:
-    return Session()
+    session = Session()
+    atexit.register(session.close)  # threads that still run when the interpreter ends may abort the process
+    return session

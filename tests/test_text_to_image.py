@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -155,3 +158,15 @@ def test_a_lora_given_as_a_checkpoint_is_found_before_anything_runs(tmp_path):
         with pytest.raises(WorkflowError, match="LoRA"):
             session.prepare(workflow)
     assert not (tmp_path / "output").exists()
+
+
+def test_a_script_that_calls_a_workflow_ends_with_no_thread_left(tmp_path):
+    script = """
+import atexit, threading
+atexit.register(lambda: print(len(threading.enumerate())))  # called last
+import nodegraph
+print(*nodegraph.load("text_to_image")(steps=1).image.shape)
+"""
+    environment = {**os.environ, "NODEGRAPH_HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["1", "512", "512", "3", "1"]
