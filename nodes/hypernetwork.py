@@ -12,7 +12,8 @@ from pydantic import Field
 from nodegraph.errors import FileProblem
 from nodegraph.spec import node
 from nodegraph.types import File, FileRef, Widget
-from nodes.diffusion.headers import PICKLES, sniff
+from nodes.diffusion.foreign import refuse_foreign
+from nodes.diffusion.headers import PICKLES, read_header, sniff
 from nodes.types import Model
 
 Strength = Annotated[float, Field(ge=-10.0, le=10.0), Widget(step=0.01)]
@@ -24,6 +25,8 @@ def _problems(*, hypernetwork_name: FileRef | None = None, **_: object) -> Itera
     path = Path(hypernetwork_name.path)
     try:
         sniff(path)
+        if path.suffix.lower() not in PICKLES:
+            refuse_foreign(path.name, read_header(path).tensors, "a hypernetwork")
     except FileProblem as problem:
         yield str(problem)
         return

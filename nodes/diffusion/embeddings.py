@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from nodegraph.errors import FileProblem, did_you_mean
 from nodegraph.types import FileRef
+from nodes.diffusion.foreign import refuse_foreign
 from nodes.diffusion.headers import FLOATS, PICKLES, read_header, sniff
 
 if TYPE_CHECKING:
@@ -129,6 +130,7 @@ def _chosen(where: str, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, str]
     if not found:
         key = "emb_params" if "emb_params" in shapes else next(iter(shapes), "")
         if not shapes or (len(shapes) > 1 and key != "emb_params"):
+            refuse_foreign(where, shapes, "a textual inversion")
             raise FileProblem(f"{where}: {_NOT_ONE}")
         found = {"": key}
     for key in found.values():

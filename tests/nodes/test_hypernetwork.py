@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 
 from nodegraph.codec import decode, encode
 from nodegraph.spec import NODE_ATTRIBUTE, NodeSpec
@@ -48,10 +49,17 @@ def test_a_file_of_another_kind_is_told_at_planning(tmp_path: Path) -> None:
     assert spec.check is not None
     check = spec.check
     (tmp_path / "empty.pt").write_bytes(b"")
-    (tmp_path / "x.safetensors").write_bytes(b"12345678{}")
+    save_file({"a": torch.ones(1)}, tmp_path / "x.safetensors")
     files = {name: FileRef(name, str(tmp_path / name), "d") for name in ("empty.pt", "x.safetensors")}
     assert list(check(hypernetwork_name=FileRef("f", str(FLAT), "d"), strength=1.0)) == list(check(strength=1.0)) == []
     assert list(check(hypernetwork_name=files["empty.pt"])) == ["empty.pt: is empty (0 bytes); download it again"]
     assert list(check(hypernetwork_name=files["x.safetensors"])) == [
         "x.safetensors: is not a hypernetwork; expected a .pt file as AUTOMATIC1111's web UI saves them"
     ]
+
+
+def test_a_lora_among_the_hypernetworks_is_told_with_its_place() -> None:
+    lora = MODELS / "loras" / "starter-outlined.safetensors"
+    check = getattr(load_hypernetwork, NODE_ATTRIBUTE).check
+    (told,) = check(hypernetwork_name=FileRef("x.safetensors", str(lora), ""))
+    assert told.startswith("starter-outlined.safetensors: is a LoRA, not a hypernetwork; put it in the `loras` folder")

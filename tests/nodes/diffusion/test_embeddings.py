@@ -172,3 +172,13 @@ def test_the_digest_is_of_what_is_named_or_of_everything(files: Folders) -> None
     changed: Tensor = VECTORS * 2
     save(folder(files) / "a.safetensors", {"emb_params": changed})
     assert all(now != before for now, before in zip(digests()[1:], second[1:], strict=True))
+
+
+def test_a_lora_among_the_embeddings_is_told_with_its_place(tmp_path: Path) -> None:
+    folder = tmp_path / "models" / "embeddings"
+    folder.mkdir(parents=True)
+    save_file(
+        {"lora_unet_a.lora_up.weight": torch.ones(2, 2), "lora_unet_a.alpha": torch.ones(1)}, folder / "x.safetensors"
+    )
+    (told,) = embedding_problems(Folders.of(tmp_path), ["x"])
+    assert "is a LoRA, not a textual inversion; put it in the `loras` folder" in str(told)
